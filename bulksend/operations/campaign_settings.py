@@ -83,7 +83,7 @@ def change(
 ) -> dict[str, Any]:
     """Change the name, rate (``none``: the sender's), due time, limit of failures or weight of a campaign, on record.
 
-    It may be running.
+    It may be running. A ``send_at`` without an offset is in the campaign's zone, else in ``timezone``.
 
     Raises CampaignNotFound, InvalidValue; WrongState where its state does not allow it.
     """
@@ -97,7 +97,8 @@ def change(
         campaign, now_ms = campaigns.find(tx, id_or_name), read_clock(tx)
     if send_at is not None:
         at = naming("at")
-        due_at = parse_instant_ms(send_at, timezone=timezone, now_ms=now_ms, field=at)
+        zone = campaign.timezone or timezone
+        due_at = parse_instant_ms(send_at, timezone=zone, now_ms=now_ms, field=at)
         if is_long_past(due_at, now_ms):
             raise long_past(due_at, now_ms, format_instant(due_at), at, "give the present time")
         new = replace(new, due_at=due_at)

@@ -349,9 +349,15 @@ def acts_on(tx: Connection, scope: str, subject: str) -> list[dict[str, Any]]:
     """The acts on a campaign or message, oldest first; with address, request and values where they have them."""
     return [
         to_json({name: getattr(act, name) for name in _ACT_FIELDS})
-        | {name: value for name in _ACT_ORIGIN if (value := getattr(act, name)) is not None}
+        | {name: _as_given(value) for name in _ACT_ORIGIN if (value := getattr(act, name)) is not None}
         for act in operator_log.of(tx, scope, subject)
     ]
+
+
+def _as_given(value: Any) -> Any:
+    """The values before or after an act as a person gives them: a limit of failures is a share in the ledger."""
+    share = value.get("max_failed") if isinstance(value, Mapping) else None
+    return value if share is None else {**value, "max_failed": format_max_failed(share)}
 
 
 def _summary(campaign: Campaign, counts: Counts, rate: float) -> Summary:
@@ -367,7 +373,7 @@ def _summary(campaign: Campaign, counts: Counts, rate: float) -> Summary:
         "rate": rate,
         "eta_seconds": _eta(campaign, _left(counts), rate),
         "created_at": format_instant(campaign.created_at),
-        "due_at": format_due(campaign.due_at),
+        "due_at": None if campaign.is_direct or campaign.is_test else format_due(campaign.due_at),
         "paused_at": None if campaign.paused_at is None else format_instant(campaign.paused_at),
         "ended_at": None if campaign.ended_at is None else format_instant(campaign.ended_at),
     }

@@ -12,6 +12,8 @@ from ops.cli.campaign_reports import sample_title
 from ops.cli.context import DONE, FAILED, INTERRUPTED, actor, command, ledger, limiter_opener, settings
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from bulksend.operations.campaign_settings import RetryPreview
     from bulksend.operations.campaigns import ActResult
 
@@ -84,7 +86,7 @@ def _show(shown: dict[str, Any], zone: str | None) -> None:
     slowed = shown.pop("slowed")
     reasons, refused, acts = (shown.pop(name) for name in ("reasons", "refused", "acts"))
     looked_at, latency = shown.pop("reasons_of"), shown.pop("latency")
-    shown["due_at"] = schedule_of(shown, zone) or "not scheduled"
+    shown["due_at"] = schedule_of(shown, zone) or ("not scheduled" if shown["paused_at"] else None)
     times = Times(shown.pop("timezone") or zone or "UTC")
     pairs(_readable_numbers(shown), title=shown["name"], times=times)
     table(["status", "messages"], [(status, f"{count:,}") for status, count in statuses.items()])
@@ -142,7 +144,12 @@ def set_(
         str | None,
         typer.Option(help="Maximum rate, e.g. 40/s; none: the sender's. Takes hold within a second."),
     ] = None,
-    at: Annotated[str | None, typer.Option(help="When to send, ISO 8601; only before it begins.")] = None,
+    at: Annotated[
+        str | None,
+        typer.Option(
+            help="When to send, ISO 8601; only before it begins. Without an offset in the campaign's zone."
+        ),
+    ] = None,
     name: Annotated[str | None, typer.Option(help="A new name.")] = None,
     max_failed: Annotated[
         str | None,
@@ -179,12 +186,24 @@ def set_(
     if json:
         print_json(done)
         return DONE
-    limit = done["rate_limit"]
-    due = schedule_of(done, of.timezone)
-    due = "not scheduled" if due is None else f"due {due}"
-    shown = f"{done['name']}: {due}, {f'at most {limit:g}/s' if limit else 'at the rate of its sender'}"
+    shown = f"{done['name']}: {_settings_now(done, schedule_of(done, of.timezone))}"
     say(shown if done["changed"] else f"Nothing changed. {shown}")
     return DONE
+
+
+def _settings_now(done: Mapping[str, Any], due: str | None) -> str:
+    """What of a campaign can be changed, as it is now."""
+    limit, failed = done["rate_limit"], done["max_failed"]
+    said = [
+        "not scheduled" if due is None else f"due {due}",
+        f"at most {limit:g}/s" if limit else "at the rate of its sender",
+        f"weight {done['weight']}",
+    ]
+    if failed is not None:
+        said.append(
+            "never pauses for failures" if failed == "none" else f"pauses when more than {failed} fail"
+        )
+    return ", ".join(said)
 
 
 @group.command("pause")

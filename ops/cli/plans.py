@@ -114,8 +114,8 @@ def _show(made: Mapping[str, Any], zone: str) -> None:
             **{name.removesuffix("_count"): f"{made[name]:,}" for name in left_out if made[name]},
             "countries": countries_text(made["countries"]),
             "template": None if template is None else f"{template['name']} ({template['language']})",
-            "begins": made["begins_at"],
-            "done by": made["done_by"],
+            "begins_at": made["begins_at"],
+            "done_by": made["done_by"],
             "at most": f"{made['limits']['rate']:g}/s",
             "beside": counted(sum(each["left"] for each in made["beside"]), "message")
             if made["beside"]

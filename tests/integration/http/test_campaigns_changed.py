@@ -60,6 +60,13 @@ def test_show_over_http_is_what_the_command_prints(api: Any) -> None:
     assert api.get("/v1/campaigns/nothing").status_code == 404
 
 
+def test_the_campaign_of_single_sends_has_no_due_time(api: Any) -> None:
+    single = {name: OPTIONS[name] for name in ("sender", "kind", "type", "content")}
+    sent = api.post("/v1/messages", {**single, "to": "447700900123", "variables": {"name": "Ada"}})
+    id = api.get(f"/v1/messages/{sent.json()['id']}").json()["campaign_id"]
+    assert api.get(f"/v1/campaigns/{id}").json()["due_at"] is None
+
+
 def test_a_rate_and_a_name_change_while_it_runs_and_are_on_record(api: Any) -> None:
     id = post(api, rate=40)
     answer = api.request(
@@ -94,6 +101,12 @@ def test_a_new_due_time_moves_the_messages_and_their_end(api: Any) -> None:
     after = due_times(api, id)
     assert after == {(1_898_582_400_000, 1_898_586_000_000), (own, own_end)}
     assert due not in {each for each, _ in after}
+
+
+def test_a_new_due_time_without_an_offset_is_in_the_zone_of_the_campaign(api: Any) -> None:
+    id = post(api, send_at="2031-03-01T09:00:00", timezone="Europe/Paris")
+    moved = api.request("PATCH", f"/v1/campaigns/{id}", json={"send_at": "2030-03-01T09:00:00"})
+    assert moved.json()["due_at"] == "2030-03-01T08:00:00.000+00:00", moved.text
 
 
 def test_the_relay_moves_what_a_change_left_behind(api: Any) -> None:
@@ -191,6 +204,9 @@ def test_weight_and_limit_of_failures_are_given_shown_and_changed(api: Any) -> N
     assert any(text.startswith("canary: ") for text in shown["stopped_by"])
     changed = api.request("PATCH", f"/v1/campaigns/{id}", json={"weight": 1, "max_failed": "none"})
     assert (changed.json()["weight"], changed.json()["max_failed"]) == (1, "none")
+    act = api.get(f"/v1/campaigns/{id}").json()["acts"][-1]
+    assert act["before"] == {"weight": 3, "max_failed": "20%"}, "as a person gives them"
+    assert act["after"] == {"weight": 1, "max_failed": "none"}
     for wrong in ({"weight": 0}, {"weight": 101}, {"max_failed": "many"}):
         assert api.request("PATCH", f"/v1/campaigns/{id}", json=wrong).status_code == 422, wrong
     refused = api.post("/v1/campaigns", {**OPTIONS, "rows": rows(1), "canary": "7"})

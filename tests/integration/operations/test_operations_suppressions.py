@@ -128,7 +128,9 @@ def test_an_export_is_imported_as_it_was(ledger: Database) -> None:
         assert [(row.row, row.field) for row in report.refused] == [(4, "scope"), (5, "until")]
     for dry_run in (True, False):
         again = import_suppressions(ledger, rows, dry_run=dry_run, **named)  # type: ignore[arg-type]
-        assert (again.added, again.before) == (0, 3), "nothing is new in what is there, also not what has an end"
+        assert (again.added, again.before) == (0, 3), (
+            "nothing is new in what is there, also not what has an end"
+        )
     assert list_suppressions(ledger).items == before
 
 
