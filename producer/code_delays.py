@@ -156,8 +156,9 @@ class CodeDelays:
         others = [each.rate for phone, each in backlog.lanes.items() if phone != sender and each.waiting]
         lane = replace(lane, rate=shared_rate(lane.rate, others, self._account_rate))
         ahead = ahead_of(lane, standing, backlog.workers.alive) + reading.taken[sender]
-        pace = reading.limiter.paces.get(sender, FULL)
-        return forecast_ms(lane, ahead, backlog.workers, reading.limiter, pace, elapsed * 1000)
+        state = reading.limiter
+        pace, slot_ms = state.paces.get(sender, FULL), state.slots_ms.get(sender)
+        return forecast_ms(lane, ahead, backlog.workers, state, pace, slot_ms, elapsed * 1000)
 
     def _ask_limiter(self, ask: Callable[[Limiter], T]) -> T | None:
         """None without it."""

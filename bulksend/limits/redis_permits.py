@@ -131,17 +131,19 @@ class RedisPermits:
             self._scripts.outlook, [-1 if quota is None else quota, *tags]
         )
         numbers = iter(map(float, flat))
-        paces = [Pace(part, climb_ms) for part, climb_ms in zip(numbers, numbers, strict=True)]
-        of_account = paces[0] if paces else Pace()
+        found = [
+            (Pace(part, climb), slot) for part, climb, slot in zip(numbers, numbers, numbers, strict=True)
+        ]
+        of_account, account_slot = found[0] if found else (Pace(), 0.0)
+        known = dict(zip(senders, found[1:], strict=False))
         return LimiterState(
             cold_ms=float(cold),
             outage_ms=float(outage),
             open_ms=float(opened),
             paces={
-                sender: pace
-                for sender, own in zip(senders, paces[1:], strict=False)
-                if (pace := own.both(of_account)).part < 1
+                sender: pace for sender, (own, _) in known.items() if (pace := own.both(of_account)).part < 1
             },
+            slots_ms={sender: max(account_slot, known[sender][1] if known else 0.0) for sender in senders},
             quota_used=int(used),
         )
 

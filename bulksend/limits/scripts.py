@@ -67,7 +67,7 @@ class Scripts:
         return cls(
             ask="\n".join([*gates, _part("ask")]),
             peek="\n".join([*gates, _part("peek")]),
-            outlook="\n".join([*begin, _part("outlook")]),
+            outlook="\n".join([*begin, _part("timeline"), _part("outlook")]),
             report="\n".join([*begin, _part("report")]),
             pause="\n".join([*begin, _part("pause")]),
             restore="\n".join([*begin, _part("restore")]),

@@ -56,6 +56,8 @@ class LimiterState:
     outage_ms: float = 0.0
     open_ms: float = inf
     paces: Mapping[str, Pace] = field(default_factory=dict)
+    slots_ms: Mapping[str, float] = field(default_factory=dict)
+    """Of each sender that is asked for: the time until its first free slot, behind all that have a permit."""
     quota_used: int = 0
     """The people that the account's quota counts."""
 
@@ -139,9 +141,13 @@ def forecast_ms(
     workers: Workers,
     limiter: LimiterState = NOTHING_KNOWN,
     pace: Pace = FULL,
+    slot_ms: float | None = None,
     since_ms: float = 0.0,
 ) -> float | None:
     """How long a code behind ``ahead`` others waits, ``since_ms`` after all this was read; None: until a pause ends.
+
+    ``pace`` and ``slot_ms`` are of its sender, as ``limiter`` has them. The codes with a permit are before that slot;
+    where it is not known they count as those that wait.
 
     Where nothing runs, or nothing goes out although it could, that is expected to last as long as it has lasted. Before
     the first worker nothing is known, and the answer is as if one ran.
@@ -156,8 +162,8 @@ def forecast_ms(
     if is_seen and lane.posts:
         expected = rate * pace.before(OBSERVED_MS / 2) * OBSERVED_MS / 1000
         rate *= min(1.0, lane.posts / expected)
-    if limiter.cold_ms > limiter.outage_ms:
-        ahead -= min(lane.permitted, limiter.cold_ms * rate / 1000)
-    held_ms = max(stalled_ms, gone_ms, limiter.cold_ms, limiter.outage_ms)
+    if slot_ms is not None and not limiter.outage_ms:
+        ahead -= lane.permitted
+    held_ms = max(stalled_ms, gone_ms, limiter.cold_ms, limiter.outage_ms, slot_ms or 0)
     wait_ms = held_ms + pace.ms_of(max(0.0, ahead), rate)
     return wait_ms if stalled_ms or gone_ms else max(0.0, wait_ms - since_ms)
