@@ -1,4 +1,4 @@
-"""Which message a receipt is about: by the MessageId of its newest attempt, or by the RequestId of any attempt.
+"""Which message a receipt is about: by the MessageId or the RequestId of any of its attempts, the newest first.
 
 A message that is being sent is not found: its attempt may still get another id. A receipt that names a RequestId also
 tells the MessageId where the answer to the POST did not.
@@ -6,14 +6,14 @@ tells the MessageId where the answer to the POST did not.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, select, text
 
 from bulksend.ledger.bulk_parameters import bound, statement, table
 from bulksend.ledger.database import among
-from bulksend.ledger.schema import attempts, messages
+from bulksend.ledger.schema import EARLIER_ID_SQL, attempts, messages
 from bulksend.messaging.states import Status
 
 
@@ -31,12 +31,20 @@ class Match(NamedTuple):
 def find_messages(tx: Connection, named: Sequence[tuple[str, ...]]) -> list[Match | None]:
     """The message of each receipt, by all ids that it names, the likeliest first. The messages are locked."""
     by_id = _by_message_id(tx, {id for ids in named for id in ids if id})
-    found = [next((by_id[id] for id in ids if id in by_id), None) for ids in named]
+    found = [_first(ids, by_id) for ids in named]
     rest = {ids for ids, match in zip(named, found, strict=True) if match is None}
     if rest:
         by_request = _by_request_id(tx, rest)
         found = [match or by_request.get(ids) for ids, match in zip(named, found, strict=True)]
+    rest = {ids for ids, match in zip(named, found, strict=True) if match is None}
+    if rest:
+        by_id = _by_earlier_id(tx, {id for ids in rest for id in ids if id})
+        found = [match or _first(ids, by_id) for ids, match in zip(named, found, strict=True)]
     return found
+
+
+def _first(ids: Iterable[str], by_id: Mapping[str, Match]) -> Match | None:
+    return next((by_id[id] for id in ids if id in by_id), None)
 
 
 def _by_message_id(tx: Connection, ids: Iterable[str]) -> dict[str, Match]:
@@ -48,6 +56,22 @@ def _by_message_id(tx: Connection, ids: Iterable[str]) -> dict[str, Match]:
         .with_for_update()
     )
     return {row.message_id: Match(str(row.id), row.message_id, row.message_id) for row in rows}
+
+
+def _by_earlier_id(tx: Connection, ids: Iterable[str]) -> dict[str, Match]:
+    earlier = (
+        select(attempts.c.message_id, attempts.c.message_pk)
+        .where(among(tx, attempts.c.message_id, sorted(ids)), text(EARLIER_ID_SQL))
+        .subquery()
+    )
+    rows = tx.execute(
+        select(earlier.c.message_id, earlier.c.message_pk, messages.c.message_id.label("newest_id"))
+        .join_from(earlier, messages, messages.c.id == earlier.c.message_pk)
+        .where(messages.c.status != Status.SENDING.value)
+        .order_by(messages.c.id)
+        .with_for_update(of=messages)
+    )
+    return {row.message_id: Match(str(row.message_pk), row.message_id, row.newest_id) for row in rows}
 
 
 def _by_request_id(tx: Connection, named: Iterable[tuple[str, ...]]) -> dict[tuple[str, ...], Match]:

@@ -95,6 +95,14 @@ FROM {rows} WHERE messages.id = p.id AND messages.attempt_id = p.attempt_id
 """
 
 
+#: Marks the answer of an attempt that came after a later attempt had begun, so that receipts find it by its MessageId.
+_MARK_EARLIER = """
+UPDATE attempts SET error = 'its answer came after a later attempt had begun'
+FROM {rows} WHERE attempts.id = p.attempt_id AND attempts.outcome = 'accepted' AND attempts.error IS NULL
+  AND EXISTS (SELECT 1 FROM messages m WHERE m.id = p.id AND m.attempt_id <> p.attempt_id)
+"""
+
+
 _RESTORE_PAYLOAD = (
     update(messages)
     .where(
@@ -151,6 +159,7 @@ def settle(tx: Connection, settlements: Sequence[Settlement]) -> None:
     moved = rows_changed(tx, statement(_SETTLE.format(now=now, rows=rows)), parameters)
     if moved < len(settlements):
         tx.execute(statement(_NAME.format(rows=rows)), parameters)
+        tx.execute(statement(_MARK_EARLIER.format(rows=rows)), parameters)
     if moved < len(settlements) or any(s.status is not Status.ACCEPTED for s in settlements):
         ids = [s.message for s in settlements]
         apply_evidence(tx, ids)

@@ -29,6 +29,7 @@ from bulksend.ledger.schema.campaigns import (
 from bulksend.ledger.schema.events import events
 from bulksend.ledger.schema.jobs import LIVE_UPLOADS_SQL, OPEN_JOBS_SQL, jobs, uploads
 from bulksend.ledger.schema.messages import (
+    EARLIER_ID_SQL,
     HELD_CODES_SQL,
     HELD_SQL,
     LATE_CODES_SQL,
@@ -65,6 +66,7 @@ from bulksend.ledger.schema.webhooks import webhook_deliveries, webhook_endpoint
 
 __all__ = [
     "COUNTRIES_SQL",
+    "EARLIER_ID_SQL",
     "HASHED_SQL",
     "HELD_CODES_SQL",
     "HELD_SQL",

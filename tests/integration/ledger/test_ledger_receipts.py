@@ -197,6 +197,34 @@ def test_that_an_earlier_attempt_failed_makes_no_doubt_of_the_newest_an_acceptan
     assert desk.broken() == {}
 
 
+@pytest.mark.parametrize("receipt", [SENT, DELIVERED, READ, FAILED], ids=lambda receipt: receipt.status)
+@pytest.mark.parametrize("late", [False, True], ids=["odd answer", "late answer"])
+def test_one_finds_an_earlier_attempt_by_its_message_id_alone(
+    desk: Any, receipt: Receipt, late: bool
+) -> None:
+    """Of two POSTs of one message a receipt says what became of the first, whose answer was odd or came last."""
+    if late:
+        (id,) = desk.queued(on_unknown=OnUnknown.RESEND)
+        lease = desk.lease()
+        (first,) = desk.sent(lease, [id])
+        desk.lapse(lease)
+        desk.rescue(resend_wait_ms=0)
+    else:
+        id = unclear(desk, status=Status.RETRY, due_at=0)
+    (second,) = desk.sent(desk.lease("host:2"), [id])
+    desk.settle(second, Accepted("mid-2", "rid-2"), evidence=Evidence(200, 0, message_id="mid-2"))
+    if late:
+        desk.settle(first, Accepted("mid-1", "rid-1"), evidence=Evidence(200, 0, message_id="mid-1"))
+    desk.receive(receipt)
+    assert desk.write(receipts.match_orphans) == 0, "it is none"
+    assert desk.status(id) == (receipt.status if receipt in (DELIVERED, READ) else "accepted")
+    desk.receive(Receipt("mid-2", "failed", 60, "131026", "not on WhatsApp"))
+    # That the vendor took the first one does not make its odd answer a clear one.
+    told = {"sent": "accepted" if late else "unknown"}
+    assert desk.status(id) == told.get(receipt.status, receipt.status)
+    assert desk.broken() == {}
+
+
 def test_the_word_sent_does_not_raise_what_was_refused(desk: Any) -> None:
     id = accepted(desk)
     desk.receive(FAILED)
