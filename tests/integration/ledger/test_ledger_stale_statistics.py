@@ -38,6 +38,9 @@ from bulksend.ledger.receipts import Receipt
 from bulksend.ledger.release import Release, expire_claimed, fail_claimed, release
 from bulksend.ledger.search import Query
 from bulksend.ledger.settle import Settlement, settle
+from bulksend.ledger.superseding import HELD as HELD_CODES
+from bulksend.ledger.superseding import WAITING as WAITING_CODES
+from bulksend.ledger.superseding import Walk
 from bulksend.ledger.write_ahead import Opening, open_attempts
 from bulksend.messaging.outcome import Accepted, Evidence, Refused, Unknown
 from bulksend.messaging.states import OnUnknown, Status
@@ -298,6 +301,8 @@ RELAY: dict[str, tuple[Work, int]] = {
     "expire, 20 late": (expired, 20 * BATCH),
     "end cancelled, none is": (lambda tx, of: campaign_control.end_cancelled(tx), 50),
     "end cancelled, 1,000 of 9,400": (cancelled(lambda tx: campaign_control.end_cancelled(tx, 1_000)), 6_000),
+    "held codes, of a blast": (lambda tx, of: Walk(HELD_CODES).settle(tx), 50),
+    "waiting codes, of a blast": (lambda tx, of: Walk(WAITING_CODES).settle(tx), 50),
     "match receipts, 20 of nobody": (orphaned, 10 * BATCH),
     "finish campaigns": (lambda tx, of: campaigns.finish_ended(tx), 100),
     "reopen campaigns": (lambda tx, of: campaigns.reopen_waiting(tx), 100),

@@ -308,7 +308,12 @@ def test_only_codes_for_the_same_person_and_purpose_replace_each_other(desk: Des
 def test_a_purpose_is_shared_by_senders_and_a_person_has_several_numbers(desk: Desk) -> None:
     older = code(desk, purpose="login", recipient="551187654321")
     newer = code(desk, purpose="login", recipient="5511987654321", sender=OTHER_SENDER)
+    waiting = code(desk, purpose="login", recipient="551187654321", due_at=desk.now() + 600_000)
     assert opened(desk, older, newer) == [newer]
+    assert walk(desk, WAITING) == NOTHING
+    desk.sql("UPDATE messages SET status = 'accepted' WHERE CAST(id AS text) = :id", id=newer)
+    assert walk(desk, WAITING) == NOTHING | {"superseded": 1}
+    assert (desk.status(older), desk.status(waiting)) == ("superseded", "queued")
 
 
 def test_a_code_for_later_counts_from_its_time(desk: Desk) -> None:
