@@ -7,7 +7,7 @@ run against 100,000 messages, of which 9,000 are queued, with such statistics, a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -20,6 +20,7 @@ from bulksend.ledger import (
     campaigns,
     counters,
     due,
+    exclusions,
     intake,
     leases,
     messages,
@@ -42,6 +43,7 @@ from bulksend.ledger.superseding import HELD as HELD_CODES
 from bulksend.ledger.superseding import WAITING as WAITING_CODES
 from bulksend.ledger.superseding import Walk
 from bulksend.ledger.write_ahead import Opening, open_attempts
+from bulksend.messaging.exclusions import Cap, Exclusions, PeopleOf
 from bulksend.messaging.outcome import Accepted, Evidence, Refused, Unknown
 from bulksend.messaging.states import OnUnknown, Status
 from bulksend.operations import campaigns as campaign_operations
@@ -282,6 +284,15 @@ def taken_in(tx: Connection, of: Ledger) -> object:
     )  # fmt: skip
 
 
+def asked_ahead(tx: Connection, of: Ledger) -> object:
+    """Of a whole chunk, whose people have neither a suppression nor a message."""
+    others = {f"4479{n:08d}": None for n in range(20_000)}
+    suppressions.add_many(tx, others, scope="marketing", reason="", source="import")
+    rows = [Desk.new_message(row, recipient=f"4478{row:08d}") for row in range(1, 4_001)]
+    capped = Exclusions(cap=Cap(1, 1_000), exclude=(PeopleOf(of.sent),)).to_json()
+    return exclusions.ask_ahead(tx, replace(campaigns.get(tx, of.queued), exclusions=capped), rows)
+
+
 def resolved(tx: Connection, of: Ledger) -> object:
     settled(Unknown("ReadTimeout"), Status.UNKNOWN)(tx, of)
     unknowns.unknown(tx, Query(campaign_id=of.queued), limit=BATCH)
@@ -349,6 +360,7 @@ COMMANDS: dict[str, tuple[Work, int]] = {
     ),
     "resolve and retry": (resolved, 150 * BATCH),
     "take in": (taken_in, 30 * BATCH),
+    "ask ahead": (asked_ahead, 100),
     "senders": (lambda tx, of: senders.all_senders(tx), 50),
     "suppressions": (lambda tx, of: suppressions.page(tx), 50),
 }
