@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
 
 from bulksend.errors import NotFound
 from bulksend.ledger.database import Database
@@ -23,6 +25,10 @@ from ops.http.idempotency import Once
 from ops.http.services import Services, ServicesDep, Viewer
 
 router = APIRouter(tags=["exports"])
+_NUMBER = r"[0-9]{1,18}"
+_RANGE = re.compile(
+    rf"bytes=(?:(?P<first>{_NUMBER})-(?P<last>{_NUMBER})?|-0*[1-9][0-9]{{0,17}})", re.IGNORECASE
+)
 
 
 class NewExport(BaseModel):
@@ -95,17 +101,33 @@ def get(id: str, services: ServicesDep, principal: Viewer) -> dict[str, Any]:
 
 
 @router.get("/v1/exports/{id}/file", response_class=FileResponse)
-def get_file(id: str, services: ServicesDep, principal: Viewer) -> FileResponse:
-    """The file of an export that is done. Its ETag is the file's SHA-256."""
+def get_file(id: str, request: Request, services: ServicesDep, principal: Viewer) -> FileResponse:
+    """The file of an export that is done, or one range of it. Its ETag is the file's SHA-256."""
     job = show_export(services.database, principal, id)
     path = _path(services, job)
     format = str(job.arguments["format"])
+    etag = f'"{(job.result or {})["sha256"]}"'
+    _check_range(request, path.stat().st_size, etag)
     return FileResponse(
         path,
         media_type=MEDIA_TYPES[format],
         filename=f"export-{job.id}.{format}",
-        headers={"ETag": f'"{(job.result or {})["sha256"]}"', "Cache-Control": "private, no-store"},
+        headers={"ETag": etag, "Cache-Control": "private, no-store"},
     )
+
+
+def _check_range(request: Request, size: int, etag: str) -> None:
+    """Refuse a range behind the end, and ignore what is not one range, as RFC 9110 allows.
+
+    The framework answers both without a problem. Raises HTTPException.
+    """
+    found = _RANGE.fullmatch(request.headers.get("range", "").strip())
+    first = int(found["first"] or 0) if found else 0
+    if found is None or (found["last"] and int(found["last"]) < first):
+        kept = [(name, value) for name, value in request.scope["headers"] if name != b"range"]
+        request.scope["headers"] = kept
+    elif first >= size and request.headers.get("if-range", etag) == etag:
+        raise HTTPException(416, f"the file has {size:,} bytes", {"Content-Range": f"bytes */{size}"})
 
 
 def _path(services: Services, job: Job) -> Path:

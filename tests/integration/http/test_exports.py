@@ -165,6 +165,29 @@ def test_refused_rows_are_exported(api: Any, desk: Desk) -> None:
 
 
 @ON_ONE_DATABASE
+def test_a_download_goes_on_where_it_stopped_and_a_wish_that_is_no_range_is_ignored(
+    api: Any, desk: Desk
+) -> None:
+    desk.queued()
+    url = ended(api, api.post("/v1/exports", {"campaign": "spring"}))["url"]
+    whole = api.get(url).content
+
+    def part(of: str, **more: str) -> Any:
+        return api.get(url, headers={"Range": of, **more})
+
+    for of, content in (("bytes=7-", whole[7:]), ("bytes=0-0", whole[:1]), ("bytes=-5", whole[-5:])):
+        assert (part(of).status_code, part(of).content) == (206, content), of
+    for of in ("bytes=5-1", "bytes=x", "lines=1-2", "bytes=1-2,9-", "bytes=-0", "5"):
+        assert (part(of).status_code, part(of).content) == (200, whole), of
+    refused = part(f"bytes={len(whole)}-")
+    assert (refused.status_code, refused.json()["code"]) == (416, "requested_range_not_satisfiable")
+    assert refused.headers["Content-Range"] == f"bytes */{len(whole)}"
+    assert part(f"bytes={len(whole)}-", **{"If-Range": '"other"'}).content == whole
+    same = part(f"bytes={len(whole)}-", **{"If-Range": part("5").headers["ETag"]})
+    assert same.status_code == 416
+
+
+@ON_ONE_DATABASE
 def test_only_its_requester_and_admins_may_fetch_an_export(api: Any, desk: Desk) -> None:
     desk.queued()
     made = api.post("/v1/exports", {"campaign": "spring"}, role=Role.VIEWER)
