@@ -45,6 +45,11 @@ _PLANNED = """plans p JOIN campaigns c ON c.id = p.campaign_id
 _ENDED_AT_DIFFERS = f"((m.ended_at IS NULL) <> (m.status IN {_MOVING}))"
 _ENDED_CODE = "(m.kind = 'otp' AND m.ended_at IS NOT NULL)"
 _LEFT_BEHIND = f"({_ENDED_CODE} AND m.payload IS NOT NULL)"
+#: ``erasure.py`` leaves no number and no content, and ends what waited.
+_FORGOTTEN = "m.recipient = ''"
+_NOT_FORGOTTEN = f"({_FORGOTTEN} AND (m.payload IS NOT NULL OR m.status IN {_MOVING}))"
+#: Since when nothing of a campaign may be sent. A pause that takes some seconds to commit is not known before that.
+_STOPPED = "CASE c.status WHEN 'paused' THEN c.paused_at WHEN 'cancelled' THEN c.ended_at END + 10000"
 _NEWEST_POST = "(SELECT max(a.started_at) FROM attempts a WHERE a.message_pk = m.id)"
 
 
@@ -232,12 +237,31 @@ RULES: tuple[OfCampaigns | OfMessages, ...] = (
              -- The attempts that a restore supposes are none of before the backup.
              AND EXISTS (SELECT 1 FROM attempts a WHERE a.message_pk = m.id AND a.worker <> 'restored')""",
     ),
+    OfCampaigns(
+        "pauses kept",
+        "of a campaign that is paused or cancelled no POST begins more than some seconds afterwards",
+        "SELECT count(*) FROM campaigns c WHERE {c} AND c.status IN ('paused', 'cancelled')",
+        f"""SELECT CAST(m.id AS text) || ': POSTed ' || (m.sent_at - ({_STOPPED}) + 10000) || ' ms after it was '
+                   || c.status AS offender
+            FROM campaigns c JOIN messages m ON m.campaign_id = c.id
+            WHERE {{c}} AND c.status IN ('paused', 'cancelled') AND m.sent_at > {_STOPPED}
+              AND EXISTS (SELECT 1 FROM attempts a WHERE a.message_pk = m.id AND a.started_at > {_STOPPED}
+                          AND a.worker <> 'restored')""",
+    ),
     OfMessages(
         "codes wiped",
         "no one-time code stays in the ledger after its message has ended",
         concerns=_ENDED_CODE,
         suspect=_LEFT_BEHIND,
         breach=_LEFT_BEHIND,
+    ),
+    OfMessages(
+        "persons forgotten",
+        "of a person who was forgotten no content is left, and nothing waits to be sent",
+        concerns=_FORGOTTEN,
+        suspect=_NOT_FORGOTTEN,
+        breach=_NOT_FORGOTTEN,
+        told="': ' || m.status || CASE WHEN m.payload IS NULL THEN '' ELSE ', with its content' END",
     ),
     OfMessages(
         "superseded by a newer",

@@ -235,6 +235,28 @@ def sent_before_its_canary_passed(desk: Any) -> str:
     return id
 
 
+def sent_after_its_campaign_was(status: str, column: str) -> Callable[[Any], str]:
+    def plant(desk: Any) -> str:
+        id = accepted(desk)
+        change = f"status = '{status}', {column} = :at"
+        spoil(desk, "campaigns", change, desk.row(id)["campaign_id"], at=desk.row(id)["sent_at"] - 10_001)
+        return id
+
+    return plant
+
+
+def forgotten_with_its_content(desk: Any) -> str:
+    id = accepted(desk)
+    spoil(desk, "messages", "recipient = ''", id)
+    return id
+
+
+def forgotten_and_waiting(desk: Any) -> str:
+    (id,) = desk.queued()
+    spoil(desk, "messages", "recipient = '', payload = NULL", id)
+    return str(id)
+
+
 def superseded_by(newer: Callable[[Any], str | None]) -> Callable[[Any], str]:
     """A code that is said to be superseded, by what is no newer code that was POSTed."""
 
@@ -298,6 +320,10 @@ BREACHES: list[tuple[str, Callable[[Any], str]]] = [
     ("nothing forgotten", waiting_in_a_finished_campaign),
     ("never late", posted_late),
     ("canary first", sent_before_its_canary_passed),
+    ("pauses kept", sent_after_its_campaign_was("paused", "paused_at")),
+    ("pauses kept", sent_after_its_campaign_was("cancelled", "ended_at")),
+    ("persons forgotten", forgotten_with_its_content),
+    ("persons forgotten", forgotten_and_waiting),
     ("codes wiped", a_code_left_behind),
     ("superseded by a newer", superseded_by(lambda desk: None)),
     ("superseded by a newer", superseded_by(a_newer_code)),
@@ -356,6 +382,16 @@ def test_of_many_offenders_the_first_are_named_and_all_are_counted(desk: Any) ->
     desk.sql("UPDATE messages SET message_id = NULL")
     (finding,) = [f for f in desk.read(audit.audit, show=5).findings if f.broken]
     assert (finding.broken, len(finding.offenders)) == (30, 5)
+
+
+@pytest.mark.parametrize(("status", "column"), [("paused", "paused_at"), ("cancelled", "ended_at")])
+def test_what_was_on_its_way_when_its_campaign_was_stopped_is_no_breach(
+    desk: Any, status: str, column: str
+) -> None:
+    id = accepted(desk)
+    at = desk.row(id)["sent_at"] - 9_000
+    spoil(desk, "campaigns", f"status = '{status}', {column} = :at", desk.row(id)["campaign_id"], at=at)
+    assert desk.audit().holds
 
 
 def test_a_rescue_that_is_not_due_yet_is_no_breach(desk: Any) -> None:
