@@ -1,8 +1,8 @@
 """Deletes by age, in small steps: contents before rows, rows before the totals of a campaign.
 
 One walk over the messages by their ids, which sort by time, does the first two; ``messaging/retention.py`` decides
-about each. What is deleted goes on in the campaign's counts. A step is one transaction and looks at so few rows that it
-ends within a fraction of 200 ms; the next one looks at more or fewer by how long this one took.
+about each. What is deleted goes on in the campaign's counts. A step is one transaction. It looks at so few rows, and
+deletes so few, that it ends within a fraction of 200 ms; the next one does more or less by how long this one took.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from bulksend.ledger.schema import campaigns, inbound_messages, messages, metada
 from bulksend.messaging.retention import DAY_MS, Due, Retention
 from bulksend.messaging.states import CampaignStatus, Kind, Status
 
-#: A step looks at this many rows, and aims to take about this long.
+#: A step looks at this many rows, deletes as many of them at most, and aims to take about this long.
 FEWEST, MOST, FIRST = 50, 2_000, 200
 AIM_S = 0.05
 #: A run of the maintenance works for at most this long; a walk that has reached its end begins again after a while.
@@ -56,21 +56,32 @@ class _Walk:
         self.step = step
         self.after = lowest_at(0)
         self.size = FIRST
+        self.most = FIRST
+        """Rows of messages that may be deleted at once. Rows that stay are looked at quickly and prove nothing here."""
         self.rests_until = float("-inf")
 
-    def measured(self, seconds: float) -> None:
-        """Look at more rows, or fewer, the next time."""
+    def measured(self, seconds: float, deleted: int) -> None:
+        """Look at more rows, or fewer, the next time; delete more only if as many as may be were deleted quickly."""
         if seconds > 2 * AIM_S:
-            self.size = max(FEWEST, self.size // 2)
+            self.size, self.most = max(FEWEST, self.size // 2), max(FEWEST, self.most // 2)
         elif seconds < AIM_S / 2:
             self.size = min(MOST, self.size * 2)
+            if deleted >= self.most:
+                self.most = min(MOST, self.most * 2)
 
     def went_to(self, last: str | None, now: float) -> None:
         """Go on after that row; None: there is none left, begin again after a rest."""
         if last is None:
             self.after, self.rests_until = lowest_at(0), now + REST_S
         else:
-            self.after = last
+            self.after, self.rests_until = last, float("-inf")
+
+    def first_of(self, due: Sequence[Row[tuple[object, ...]]]) -> Sequence[Row[tuple[object, ...]]]:
+        """As many of the rows as may be deleted at once; the next step begins behind them."""
+        if len(due) <= self.most:
+            return due
+        self.after, self.rests_until = str(due[self.most - 1].id), float("-inf")
+        return due[: self.most]
 
 
 class Deletion:
@@ -102,8 +113,9 @@ class Deletion:
         until = self._clock() + RUN_S
         for walk in self._walks:
             while walk.rests_until <= (now := self._clock()) < until:
-                done.update(in_transaction(lambda tx, walk=walk: self._step(tx, walk)))  # type: ignore[misc]
-                walk.measured(self._clock() - now)
+                found = in_transaction(lambda tx, walk=walk: self._step(tx, walk))  # type: ignore[misc]
+                done.update(found)
+                walk.measured(self._clock() - now, sum(found.values()))
         return dict(done)
 
     # -- contents and rows of messages ---------------------------------------------------------------------------
@@ -118,12 +130,14 @@ class Deletion:
         )
         rows = self._page(tx, select(*columns).where(m.id < lowest_at(now - youngest)), m.id, walk)
         kept = self._kept(tx, rows)
-        due: dict[Due, list[str]] = {Due.CONTENT: [], Due.ROW: [], Due.NOTHING: []}
-        for row in rows:
-            if not kept(row):
-                what = self._retention.of_message(Kind(row.kind), Status(row.status), row.ended_at, now)
-                due[what if row.has_content or what is Due.ROW else Due.NOTHING].append(row.id)
-        return {"contents": _wipe(tx, due[Due.CONTENT]), "messages": _delete_messages(tx, due[Due.ROW])}
+
+        def what(row: Row[tuple[object, ...]]) -> Due:
+            of = self._retention.of_message(Kind(row.kind), Status(row.status), row.ended_at, now)
+            return of if of is Due.ROW or row.has_content else Due.NOTHING
+
+        due = walk.first_of([row for row in rows if not kept(row) and what(row) is not Due.NOTHING])
+        contents, gone = ([row.id for row in due if what(row) is each] for each in (Due.CONTENT, Due.ROW))
+        return {"contents": _wipe(tx, contents), "messages": _delete_messages(tx, gone)}
 
     def _step(self, tx: Connection, walk: _Walk) -> dict[str, int]:
         if tx.dialect.name == "postgresql":
@@ -162,7 +176,7 @@ class Deletion:
         columns = cast(i.id, Text).label("id"), cast(i.campaign_id, Text).label("campaign_id"), i.recipient
         rows = self._page(tx, select(*columns).where(i.id < lowest_at(before)), i.id, walk)
         held = legal_holds.held(tx)
-        ids = [row.id for row in rows if not _is_held(row, held)]
+        ids = [row.id for row in walk.first_of([row for row in rows if not _is_held(row, held)])]
         gone = among(tx, i.id, ids)
         return {"inbound": rows_changed(tx, delete(inbound_messages).where(gone)) if ids else 0}
 

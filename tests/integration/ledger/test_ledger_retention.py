@@ -159,17 +159,40 @@ def test_a_failed_step_is_done_by_the_next_walk(desk: Any) -> None:
     assert deletion.run(desk.write)["messages"] == 3
 
 
+def test_a_walk_over_what_stays_does_not_end_in_one_large_deletion(desk: Any) -> None:
+    held, _ = ended(desk, 300)
+    desk.write(legal_holds.place, legal_holds.CAMPAIGN, held, actor="ada", why="a court asks")
+    ended(desk, 500)
+    clock, steps = Steady(), []
+    deletion = Deletion(POLICY, clock=clock, now=lambda tx: read_clock(tx) + 21 * DAY_MS)
+
+    def quick(work: Callable[[Connection], dict[str, int]]) -> dict[str, int]:
+        steps.append(desk.write(work))
+        clock.now += 0.001
+        return dict(steps[-1])
+
+    assert deletion.run(quick)["messages"] == 500
+    deleted = [step["messages"] for step in steps if step.get("messages")]
+    # A full step that was quick proves that twice as many are as well.
+    assert deleted[0] <= FIRST
+    assert all(after <= 2 * FIRST for after in deleted)
+
+
 def test_a_step_looks_at_fewer_rows_when_it_takes_long_and_at_more_when_it_is_quick() -> None:
     walk = _Walk(lambda _tx, _walk: {})
-    assert walk.size == FIRST
-    walk.measured(1.0)
-    assert walk.size == FIRST // 2
+    assert (walk.size, walk.most) == (FIRST, FIRST)
+    walk.measured(1.0, 0)
+    assert (walk.size, walk.most) == (FIRST // 2, FIRST // 2)
     for _ in range(9):
-        walk.measured(1.0)
-    assert walk.size == FEWEST
+        walk.measured(1.0, 0)
+    assert (walk.size, walk.most) == (FEWEST, FEWEST)
     for _ in range(9):
-        walk.measured(0.001)
-    assert walk.size == MOST
+        walk.measured(0.001, 0)
+    # What deletes nothing says nothing of how long a deletion takes.
+    assert (walk.size, walk.most) == (MOST, FEWEST)
+    for _ in range(9):
+        walk.measured(0.001, walk.most)
+    assert walk.most == MOST
 
 
 def test_an_audit_finds_what_was_deleted_while_it_was_open(desk: Any) -> None:
