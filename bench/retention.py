@@ -1,10 +1,11 @@
 """Deletion by age beside a running blast: what it takes from the blast, and how long its transactions are.
 
-    python -m bench.retention [--old 5000000] [--rate 500] [--seconds 60] [--rounds 2]
+    python -m bench.retention [--old 5000000] [--rate 500] [--seconds 60] [--rounds 2] [--backend postgresql]
 
 A ledger of ``--old`` messages that ended two days ago. A blast runs at its limit; by turns the relay keeps all messages
 and deletes those that are older than a day. The share of the limit that is used is counted at the vendor. The age of
-its transaction is read from PostgreSQL every few milliseconds.
+its transaction is read from PostgreSQL every few milliseconds. SQLite shows no such thing: there the bench
+deletes, a process beside the others as the relay is, and times each transaction from its lock to its commit.
 """
 
 from __future__ import annotations
@@ -13,16 +14,21 @@ import argparse
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+
+from sqlalchemy import Connection
 
 from bench.large_ledger import fill
 from bench.stand import CLI, Stand, people, stand
 from bulksend.ledger import installation
 from bulksend.ledger.clock import read_clock
 from bulksend.ledger.database import Database
-from bulksend.ledger.retention import APPLICATION
+from bulksend.ledger.retention import APPLICATION, Deletion
+from bulksend.messaging.retention import Retention
+from bulksend.messaging.states import Kind
+from producer.maintenance import EVERY_S
 
 #: How often transactions are looked at, and the first seconds of a turn, which do not count.
 LOOK_S, WARM_S = 0.005, 5.0
@@ -73,13 +79,47 @@ def looking(database: Database, turn: Turn) -> Iterator[None]:
         thread.join()
 
 
+@contextmanager
+def deleting(database: Database, turn: Turn) -> Iterator[None]:
+    """Delete as the relay's maintenance does, and note the longest transaction, on another thread."""
+    over = threading.Event()
+    deletion = Deletion(Retention(rows=dict.fromkeys(Kind, 1.0)))
+
+    def in_transaction(work: Callable[[Connection], dict[str, int]]) -> dict[str, int]:
+        with database.write() as tx:
+            began = time.monotonic()
+            done = work(tx)
+        age = (time.monotonic() - began) * 1000
+        if age > turn.longest_ms:
+            turn.longest_ms, turn.last_statement = age, f"deleted {done}"
+        return done
+
+    def run() -> None:
+        while not over.wait(EVERY_S):
+            deletion.run(in_transaction)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
 def take_turn(at: Stand, database: Database, rate: float, seconds: float, *, deletes: bool) -> Turn:
     """A relay of its own, for ``seconds`` after the first ones."""
     turn = Turn(deletes)
-    relay = at.start("relay", *CLI, "relay", more={"BULKSEND_RETENTION_ROWS_DAYS": "1"} if deletes else {})
+    by_relay = deletes and not database.is_sqlite
+    relay = at.start("relay", *CLI, "relay", more={"BULKSEND_RETENTION_ROWS_DAYS": "1"} if by_relay else {})
     at.wait("the relay leads", at.relay_leads)
     time.sleep(WARM_S)
-    with looking(database, turn):
+    beside: AbstractContextManager[None] = nullcontext()
+    if not database.is_sqlite:
+        beside = looking(database, turn)
+    elif deletes:
+        beside = deleting(database, turn)
+    with beside:
         deleted, sent, began = _deleted(database), at.vendor.count(), time.monotonic()
         time.sleep(seconds)
         took = time.monotonic() - began
@@ -102,8 +142,9 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=500)
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--backend", choices=("postgresql", "sqlite"), default="postgresql")
     options = parser.parse_args()
-    with stand(rate=options.rate) as at, at.ledger() as database:
+    with stand(options.backend, rate=options.rate) as at, at.ledger() as database:
         began = time.monotonic()
         fill(database, options.old, age_days=2)
         with database.write() as tx:
