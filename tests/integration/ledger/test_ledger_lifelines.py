@@ -6,6 +6,7 @@ ledger by it. It runs on SQLite, whose transactions are quick enough for thousan
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections import defaultdict
@@ -64,6 +65,8 @@ LOG = (
 )
 
 
+#: Lives of one run; in full: LIFELINES=3000.
+EXAMPLES = int(os.environ.get("LIFELINES", "50"))
 ANSWERS = ("accepted", "refused", "not sent", "throttled", "timeout", "unclear")
 
 
@@ -411,7 +414,7 @@ def test_the_promises_hold_after_every_step_of_any_life(
     database.close()
     Here.desk_of = staticmethod(desk_of)
     thorough = settings(
-        max_examples=50,
+        max_examples=EXAMPLES,
         stateful_step_count=30,
         deadline=None,
         phases=[Phase.generate],
