@@ -28,7 +28,7 @@ from bulksend.ledger import leases
 from bulksend.ledger.database import Database
 from bulksend.ledger.migrate import migrate
 from bulksend.messaging.surrogates import replace_surrogates
-from bulksend.operations import api_keys
+from bulksend.operations import api_keys, sessions, users
 from bulksend.operations.access import Role
 from bulksend.operations.api_keys import KeyRing
 from bulksend.operations.receipt_tokens import add_token
@@ -49,6 +49,8 @@ _RECEIPTS = {
     "read": {"kind": "lognormal", "median_ms": 15_000, "p99_ms": 60_000},
     "read_share": 0.5,
 }
+#: Who uses the console of a stack on one's own machine.
+_OWNER = "owner"
 _ALLOW_PRIVATE = "BULKSEND_WEBHOOKS_ALLOW_PRIVATE"
 
 
@@ -278,6 +280,18 @@ class Stack:
         with _private(file) as opened:
             opened.write(made.key)
         return made.key
+
+    def sign_in_link(self) -> str:
+        """The address that signs this stack's owner in to the console, once and within 15 minutes.
+
+        The token stands behind the #, which browsers send to no server.
+        """
+        with closing(bootstrap.database(self.settings)) as database:
+            with suppress(InvalidInput):
+                users.add_user(database, name=_OWNER, role=Role.ADMIN, actor="up")
+            return (
+                f"{self.api_origin}/sign-in#{sessions.make_link(database, _OWNER, actor='up')['link_token']}"
+            )
 
     def _receipts_path(self, database: Database) -> str:
         """The path for receipts, of the last start if there was one."""

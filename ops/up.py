@@ -33,6 +33,8 @@ def run_up(folder: Path, *, port: int) -> int:
                 f"the last port of {name} is taken, so it has another one: paste the lines below again",
                 "yellow",
             )
+        say(f"the console, in your browser: {stack.sign_in_link()}", "bold")
+        say("that link signs you in once, within 15 minutes; `bulksend users link owner` gives another")
         say(f"the HTTP API is at {stack.api_origin}, its documentation at {stack.api_origin}/docs")
         say("to use it from another terminal, paste:", "bold")
         shown = {"BULKSEND_URL": str(stack.api_origin), "BULKSEND_API_KEY": stack.owner_key()}

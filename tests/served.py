@@ -23,6 +23,7 @@ from bulksend.settings import Settings
 from ops.http.app import create_app
 from ops.http.connections import Connection
 from ops.http.server import services_of
+from ops.http.services import Services
 from ops.local.ports import free_port
 from ops.local.postgres import EmbeddedPostgres
 from ops.local.valkey import EmbeddedValkey
@@ -52,6 +53,12 @@ class Served:
         )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run)
+
+    @property
+    def services(self) -> Services:
+        """What the application has."""
+        services: Services = self._app.state.services
+        return services
 
     def description(self) -> dict[str, Any]:
         """Its OpenAPI."""

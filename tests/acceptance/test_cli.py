@@ -252,6 +252,7 @@ def test_a_user_and_a_receipt_token_are_added_listed_and_taken_away(cli: Cli) ->
     user = one(cli("users", "add", "ann", "--role", "operator", "--json"))
     assert user["setup_token"].startswith("bss_")
     assert one(cli("users", "reset", "ann", "--why", "lost", "--json"))["setup_token"] != user["setup_token"]
+    assert one(cli("users", "link", "ann", "--json"))["link_token"].startswith("bsl_")
     (listed,) = lines(cli("users", "list", "--json"))
     assert (listed["name"], listed["role"], listed["has_password"]) == ("ann", "operator", False)
     assert cli("users", "add", "ann", "--role", "viewer").returncode == 2

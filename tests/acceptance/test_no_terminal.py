@@ -40,6 +40,7 @@ WORDS = {
     "tokens revoke": ["x"],
     "users add": ["x", "--role", "viewer"],
     "users disable": ["x"],
+    "users link": ["x"],
     "users reset": ["x"],
     "webhooks add": ["https://example.com/hook"],
     "webhooks deliveries": ["x"],

@@ -320,6 +320,7 @@ def every_command_is_silent(site: Any, folder: Path, blast: str, code: str) -> N
         ["keys", "revoke", OTP_TO[1]],
         ["users", "add", "ann@shop.example", "--role", "operator"],
         ["users", "reset", "ann@shop.example"],
+        ["users", "link", "ann@shop.example"],
         ["users", "list", "--json"],
         ["users", "disable", "ann@shop.example", *why],
         ["tokens", "add", "--name", "console"],

@@ -81,7 +81,7 @@ NO_TABLE = {
     ),
     ("messages", "resolve"),
     ("notifier",),
-    *(("users", act) for act in ("add", "reset", "disable")),
+    *(("users", act) for act in ("add", "link", "reset", "disable")),
     *(("tokens", act) for act in ("add", "revoke")),
     ("receipts", "reparse"),
     *(("keys", act) for act in ("add", "revoke", "new-encryption-key")),

@@ -1,0 +1,64 @@
+"""The first page and the list of campaigns."""
+
+from __future__ import annotations
+
+import pytest
+
+from bulksend.operations.access import Role
+from tests.integration.web.conftest import ON_ONE_DATABASE, Web
+from tests.seeded import NUMBER, SENDER, seed
+
+
+@pytest.fixture
+def seeded(web: Web) -> Web:
+    """With one of everything."""
+    seed(web.api.request, web.api.services)
+    return web
+
+
+def test_the_overview_shows_what_goes_on(seeded: Web) -> None:
+    html = seeded.get("/")
+    assert [row[0].split()[0] for row in html.rows(".//section[@id='open']//tbody/tr")] == [
+        "summer",
+        "spring",
+    ]
+    assert html.rows(".//section[@id='senders']//tbody/tr")[0][:2] == [f"+{SENDER}", "‖ Paused"]
+    assert "paused" in html.text(".//*[@id='alerts']")
+    assert [row[0] for row in html.rows(".//section[@id='lanes']//tbody/tr")] == [
+        *("One-time code", "Utility", "Marketing")
+    ]
+    assert html.text(".//*[@id='numbers']").startswith("2 Open campaigns 0 Unknown messages")
+
+
+def test_a_viewer_sees_no_number_of_a_person(seeded: Web) -> None:
+    for path in ("/", "/campaigns"):
+        assert NUMBER not in seeded.ask("GET", path, Role.VIEWER).text
+    assert NUMBER in seeded.ask("GET", "/", Role.SENDER).text
+
+
+def test_the_list_of_campaigns_is_filtered_and_paged_by_its_address(seeded: Web) -> None:
+    html = seeded.get("/campaigns")
+    names = [row[0].split()[0] for row in html.rows()]
+    assert {"spring", "summer"} <= set(names)
+    one = seeded.get("/campaigns?name=spring&status=running")
+    assert [row[0].split()[0] for row in one.rows()] == ["spring"]
+    assert one.fields(".//form[@action='/campaigns']") == {
+        "name": "spring",
+        "status": "running",
+        "kind": "",
+        "sender": "",
+    }
+    none = seeded.get("/campaigns?name=winter")
+    assert "No campaign matches" in none.text(".//main")
+
+
+@ON_ONE_DATABASE
+def test_a_viewer_is_not_offered_what_it_may_not_do(seeded: Web) -> None:
+    assert not seeded.get("/campaigns", Role.VIEWER).all(".//a[@href='/campaigns/new']")
+    assert seeded.get("/campaigns", Role.SENDER).all(".//a[@href='/campaigns/new']")
+
+
+@ON_ONE_DATABASE
+@pytest.mark.parametrize("query", ["status=nonsense", "kind=x", "sender=abc", "after=no-id"])
+def test_a_wrong_filter_is_a_page_that_says_so(web: Web, query: str) -> None:
+    assert web.get(f"/campaigns?{query}", status=422).text(".//h1") == "Something is not right"
