@@ -136,12 +136,16 @@ def preview_template(
 
 
 def sync(database: Database, vendor: Vendor, *, actor: str) -> Synced:
-    """Read all templates of every sender on record, and the senders. Blocks for as long as the vendor takes."""
+    """Read the senders, and all templates of those on record, or while none is, of those that the vendor lists.
+
+    Blocks for as long as the vendor takes.
+    """
+    done = Synced()
+    listed = sync_senders(database, vendor, done, actor=actor)
     with database.read() as tx:
         phones = [sender.phone for sender in senders.all_senders(tx)]
-    done = sync_templates(database, vendor, [(phone, "") for phone in phones], actor=actor)
-    sync_senders(database, vendor, done, actor=actor)
-    return done
+    read = sync_templates(database, vendor, [(phone, "") for phone in phones or listed], actor=actor)
+    return Synced(read.templates, done.senders, done.changed + read.changed, done.problems + read.problems)
 
 
 def sync_templates(
@@ -177,12 +181,15 @@ def _keep_templates(database: Database, changes: Iterable[TemplateChange], actor
         return sum(templates.change_template(tx, change, actor=actor) for change in changes)
 
 
-def sync_senders(database: Database, vendor: Vendor, done: Synced, *, actor: str) -> None:
-    """Read status, quality and tier of the senders on record. An empty field is not told, and changes nothing."""
+def sync_senders(database: Database, vendor: Vendor, done: Synced, *, actor: str) -> list[str]:
+    """Read status, quality and tier of the senders on record. An empty field is not told, and changes nothing.
+
+    Returns the numbers that the vendor lists.
+    """
     answer = _run(vendor.phone_list())
     if answer.problem:
         done.problems.append(f"senders: {answer.problem}")
-        return
+        return []
     with database.write() as tx:
         for phone in answer.phones:
             if not phone.number:
@@ -192,6 +199,7 @@ def sync_senders(database: Database, vendor: Vendor, done: Synced, *, actor: str
             )
             done.senders += 1
             done.changed += notices.change_sender(tx, change, actor=actor)
+    return [phone.number for phone in answer.phones if phone.number]
 
 
 def ask_about(
@@ -228,12 +236,14 @@ def ask_about_campaign(of: Settings, database: Database, id_or_name: str, *, act
     ask_about(of, database, campaign.sender, campaign.type, campaign.content, actor=actor, known_ms=0)
 
 
-def unknown_note(database: Database, type: str, content: str) -> str | None:
-    """A note about a content whose template is not known; None otherwise."""
+def unknown_note(database: Database, type: str, content: str, *, asked: bool) -> str | None:
+    """A note about a content whose template is not known, ``asked``: although the vendor was asked; None otherwise."""
     with database.read() as tx:
         title = templates.is_unknown(tx, type, content)
     if title is None:
         return None
+    if asked:
+        return f"the vendor does not list {title}: check its name and language; the content was not compared with it"
     return f"{title} is not known here, so the content was not compared with it; `bulksend templates sync` reads it"
 
 

@@ -71,6 +71,8 @@ def send(
     plan = asked.plan(of, actor(), placed)
     say_notes(plan.notes)
     say_simulated(of, asked.type)
+    if changes_nothing:
+        say_notes(_template_not_known(existing_database(of), plan))
     if preview is not None:
         return _preview(of, plan, preview, json)
     if dry_run:
@@ -82,13 +84,14 @@ def send(
 
 
 def say_simulated(of: Settings, type: str) -> None:
-    """The simulator accepts every template, so a rehearsal proves nothing about one."""
+    """The simulator accepts every template where its settings list none, and a rehearsal proves nothing about one."""
     from ops.cli.output import say
     from simulator import REHEARSAL_ACCESS_KEY_ID
 
     if of.uspeedo_accesskey_id == REHEARSAL_ACCESS_KEY_ID and type == "template":
         say(
-            "the vendor is simulated: nothing is real, and every template passes, even one that does not exist",
+            "the vendor is simulated: nothing is real, and a template that does not exist passes, unless its "
+            "settings list templates",
             "yellow",
         )
 
@@ -180,7 +183,17 @@ def about_template(of: Settings, database: Database, plan: FilePlan | RestPlan) 
 
     type, content = plan.template.type.value, plan.template.source
     found = ask_about(of, database, plan.sender, type, content, actor=actor())
-    return [note for note in (found, unknown_note(database, type, content)) if note]
+    asked = found is None and not of.missing_credentials()
+    return [note for note in (found, unknown_note(database, type, content, asked=asked)) if note]
+
+
+def _template_not_known(database: Database | None, plan: FilePlan) -> list[str]:
+    """A note where what changes nothing, and so asks no vendor, knows nothing of the template."""
+    from bulksend.operations.templates import unknown_note
+
+    type, content = plan.template.type.value, plan.template.source
+    note = None if database is None else unknown_note(database, type, content, asked=False)
+    return [] if note is None else [note]
 
 
 def about_links(of: Settings, database: Database | None, plan: FilePlan | RestPlan) -> list[str]:

@@ -40,13 +40,16 @@ def test_a_template_that_does_not_fit_or_is_paused_stops_its_campaign(make_site:
     # The vendor takes only the ids of files that it has.
     with make_site(workers=1, vendor={"templates": [TEMPLATE], "media": "uploaded"}) as site:
 
-        def send(content_file: Path, code: int = 0) -> str:
+        def send(content_file: Path, *more: str, code: int = 0) -> str:
             words = ("--sender", site.sender, "--type", "template", "--kind", "marketing", "--rate", "20/s")
             with_picture = ("--media", str(picture))
             return str(
-                site.run("send", str(file), *words, *with_picture, "--content", str(content_file), code=code)
+                site.run(
+                    "send", str(file), *words, *with_picture, "--content", str(content_file), *more, code=code
+                )
             )
 
+        assert "is not known here, so the content was not compared" in send(wrong, "--dry-run")
         said = send(wrong, code=2)
         assert "has 1 variable (first name) in its body, and the content gives 2: give exactly 1" in said
         assert site.messages() == []

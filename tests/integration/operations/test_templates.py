@@ -13,12 +13,13 @@ from bulksend.gateway.phones import SenderPhone
 from bulksend.gateway.templates import TemplatePage, VendorTemplate
 from bulksend.ledger import campaigns, operator_log, senders, templates
 from bulksend.ledger.campaigns import Campaign
+from bulksend.ledger.database import Database
 from bulksend.ledger.direct_sends import SendRequest
 from bulksend.ledger.templates import TemplateChange
 from bulksend.messaging.states import CampaignStatus, Kind
 from bulksend.messaging.template_shape import read_shape
 from bulksend.operations.campaigns import Act, act
-from bulksend.operations.templates import list_templates, preview_template, show_template, sync
+from bulksend.operations.templates import list_templates, preview_template, show_template, sync, unknown_note
 from producer.direct_sends import DirectSends
 from producer.templates import KEPT_S, NOTED_S, TemplateChecks
 from producer.vendor_sync import FAILED_S, MOST_AT_ONCE, VendorSync
@@ -206,6 +207,30 @@ def test_a_sync_reads_templates_and_senders_and_leaves_what_is_empty(desk: Desk)
     failing = Vendor(TemplatePage((), "no reply"), phones=PhoneList((), "no reply", False, None))
     assert len(sync(desk.database, failing, actor=ACTOR).problems) == 2
     assert len(list_templates(desk.database).items) == 1
+
+
+def test_a_sync_before_the_first_sender_is_on_record_reads_those_that_the_vendor_lists(
+    ledger: Database,
+) -> None:
+    phones = PhoneList((SenderPhone(SENDER, "", "CONNECTED", "", "", ""),), "", True, None, T0)
+    vendor = Vendor(page("APPROVED"), phones=phones)
+    assert sync(ledger, vendor, actor=ACTOR).as_json() == {
+        "templates": 1,
+        "senders": 1,
+        "changed": 1,
+        "problems": [],
+    }
+    assert vendor.asked == [("", ""), (SENDER, "")]
+
+
+def test_a_template_that_the_vendor_does_not_list_is_not_said_to_be_read_by_another_sync(desk: Desk) -> None:
+    told(desk)
+    odd = content().replace("sale", "sail")
+    assert unknown_note(desk.database, "template", content(), asked=True) is None
+    asked = unknown_note(desk.database, "template", odd, asked=True) or ""
+    assert asked.startswith("the vendor does not list template sail (en): check its name")
+    known = unknown_note(desk.database, "template", odd, asked=False) or ""
+    assert known.endswith("`bulksend templates sync` reads it")
 
 
 def test_a_template_is_shown_with_what_a_message_gives_it_and_previewed_with_a_row(desk: Desk) -> None:
