@@ -75,6 +75,7 @@ class _Task:
     work: Callable[[], dict[str, int]]
     every_s: float = EVERY_S
     part: int | None = None
+    logged: bool = True
     due_at: float = float("-inf")
     failures: int = 0
 
@@ -111,8 +112,10 @@ class Maintenance:
             leases.close_ended(tx)
             return {"given_back": len(done.given_back), "unknown": len(done.unknown)}
 
-        def task(name: str, work: Work, every_s: float = EVERY_S, part: int | None = None) -> _Task:
-            return _Task(name, lambda: self._in_transaction(work), every_s, part)
+        def task(
+            name: str, work: Work, every_s: float = EVERY_S, part: int | None = None, logged: bool = True
+        ) -> _Task:
+            return _Task(name, lambda: self._in_transaction(work), every_s, part, logged)
 
         orphans = receipts.Orphans()
         deletion = Deletion(retention or Retention(), clock=clock)
@@ -141,7 +144,7 @@ class Maintenance:
             task("undelivered", lambda tx: {"codes": events.add_undelivered(tx, undelivered_ms)}),
             # What is deleted must have a number, or a reader could not be told what it misses.
             task("number_events", _number_events),
-            task("roll_up_stats", _roll_up_stats),
+            task("roll_up_stats", _roll_up_stats, part=1, logged=False),
             task("delete_events", lambda tx: {"deleted": event_numbers.delete_old(tx, events_keep_ms)}),
             task("keep_minutes", _keep_minutes, KEEP_MINUTES_S),
             task(
@@ -201,7 +204,7 @@ class Maintenance:
     def _run_part(self, task: _Task) -> bool:
         """Run a task once; returns whether it has more to do now."""
         done = task.work()
-        if any(done.values()):
+        if task.logged and any(done.values()):
             log.info("relay_maintenance_done", task=task.name, **done)
         return task.part is not None and max(done.values()) >= task.part
 
@@ -221,8 +224,7 @@ def _keep_minutes(tx: Connection) -> dict[str, int]:
 
 
 def _roll_up_stats(tx: Connection) -> dict[str, int]:
-    stats.roll_up(tx)
-    return {}
+    return {"more": int(stats.roll_up(tx).more)}
 
 
 def _merge_counts(tx: Connection) -> dict[str, int]:

@@ -40,7 +40,7 @@ MEASURES = (
 #: An attempt that started longer ago is committed: statements and idle transactions end sooner.
 LAG_MS = 120_000
 #: How many events and attempts one run adds. Workers wait for a run on SQLite, which has one writer.
-AT_ONCE = {"postgresql": 10_000, "sqlite": 2_000}
+AT_ONCE = {"postgresql": 1_000, "sqlite": 500}
 WINDOW_MS = 60_000
 
 _EVENTS_MARK, _ATTEMPTS_MARK = "stats_events", "stats_attempts"
@@ -50,10 +50,11 @@ Bucket = tuple[int, str, str, str, str]
 
 @dataclass(frozen=True, slots=True)
 class Rolled:
-    """How many events and attempts a run has added."""
+    """How many events and attempts a run has added; whether there are ``more`` to add now."""
 
     events: int
     attempts: int
+    more: bool = False
 
 
 class _Sums:
@@ -84,9 +85,10 @@ def roll_up(tx: Connection, *, lag_ms: int = LAG_MS) -> Rolled:
     """Add a bounded part of what is new; ``event_numbers.number_committed`` gives events their numbers before."""
     prefer_indexes(tx)
     sums = _Sums()
-    done = Rolled(_add_events(tx, sums), _add_attempts(tx, sums, lag_ms))
+    entered, more_events = _add_events(tx, sums)
+    closed, more_attempts = _add_attempts(tx, sums, lag_ms)
     sums.store(tx)
-    return done
+    return Rolled(entered, closed, more_events or more_attempts)
 
 
 # -- messages, from events ---------------------------------------------------------------------------
@@ -105,11 +107,12 @@ WHERE e.{number} > :after AND e.{number} <= :upto AND e.type LIKE 'message.%' AN
 """
 
 
-def _add_events(tx: Connection, sums: _Sums) -> int:
+def _add_events(tx: Connection, sums: _Sums) -> tuple[int, bool]:
+    """How many messages entered a status; whether there are further ones."""
     after = _mark(tx, _EVENTS_MARK)
-    upto = _end_of_events(tx, after)
+    upto, more = _end_of_events(tx, after)
     if upto == after:
-        return 0
+        return 0, False
     number, join = _ITEM[tx.dialect.name]
     sql = _ENTERINGS.format(number=number, join=join)
     found = tx.execute(statement(sql), {"after": after, "upto": upto, "undelivered": events_room.UNDELIVERED})
@@ -118,20 +121,21 @@ def _add_events(tx: Connection, sums: _Sums) -> int:
         _add_entering(sums, row)
         added += 1
     _set_mark(tx, _EVENTS_MARK, upto)
-    return added
+    return added, more
 
 
-def _end_of_events(tx: Connection, after: int) -> int:
-    """The number up to which a run goes: some thousand items, and at least one row."""
+def _end_of_events(tx: Connection, after: int) -> tuple[int, bool]:
+    """The number up to which a run goes: some hundred items, and at least one row; whether there are further rows."""
     number = events.c.id if tx.dialect.name == "sqlite" else events.c.seq
     rows = select(number, events.c["count"]).where(number > after).order_by(number).limit(_most(tx))
-    upto, items = after, 0
+    upto, items, read = after, 0, 0
     for last, count in tx.execute(rows):
         items += count
+        read += 1
         if upto > after and items > _most(tx):
-            break
+            return upto, True
         upto = last
-    return upto
+    return upto, read == _most(tx)
 
 
 def _add_entering(sums: _Sums, row: Row[Any]) -> None:
@@ -161,26 +165,39 @@ SELECT phone FROM found WHERE phone IS NOT NULL
 """
 
 
-def _add_attempts(tx: Connection, sums: _Sums, lag_ms: int) -> int:
+def _add_attempts(tx: Connection, sums: _Sums, lag_ms: int) -> tuple[int, bool]:
+    """How many closed attempts were added; whether there are further ones."""
     begin, settled = _mark(tx, _ATTEMPTS_MARK), read_clock(tx) - lag_ms
     phones = list(tx.execute(statement(_SENDERS)).scalars())
-    end = min(begin + WINDOW_MS, settled)
-    if end <= begin:
-        return 0
+    if settled <= begin:
+        return 0, False
+    end = _end_of_attempts(tx, phones, begin, min(begin + WINDOW_MS, settled))
     rows = _attempts(tx, phones, begin, end)
     if not rows:
         first = _first_after(tx, phones, end)
-        _set_mark(tx, _ATTEMPTS_MARK, settled if first is None else min(first, settled))
-        return 0
-    if len(rows) == _most(tx):
-        # Others may have started with the last one.
-        end = rows[-1].started_at
+        end = settled if first is None else min(first, settled)
     end = min([end, *(row.started_at for row in rows if row.outcome is None)])
     closed = [row for row in rows if row.started_at < end]
     for row in closed:
         _add_attempt(sums, row)
     _set_mark(tx, _ATTEMPTS_MARK, end)
-    return len(closed)
+    return len(closed), begin < end < settled
+
+
+def _end_of_attempts(tx: Connection, phones: Sequence[str], begin: int, end: int) -> int:
+    """``end``, or earlier: some hundred attempts started before it, and those of one instant at least.
+
+    A query for each sender, so that each reads its part of the index in its order: a window of all senders is sorted.
+    """
+    started = attempts.c.started_at
+    first = (
+        select(started)
+        .where(attempts.c.sender == bindparam("phone"), started >= begin, started < end)
+        .order_by(started)
+        .limit(_most(tx) + 1)
+    )
+    starts = sorted(at for phone in phones for at in tx.execute(first, {"phone": phone}).scalars())
+    return end if len(starts) <= _most(tx) else max(starts[_most(tx)], starts[0] + 1)
 
 
 def _attempts(tx: Connection, phones: Sequence[str], begin: int, end: int) -> Sequence[Row[Any]]:
@@ -191,7 +208,6 @@ def _attempts(tx: Connection, phones: Sequence[str], begin: int, end: int) -> Se
         .join_from(attempts, messages, a.message_pk == m.id)
         .where(among(tx, a.sender, phones), a.started_at >= begin, a.started_at < end)
         .order_by(a.started_at)
-        .limit(_most(tx))
     ).all()
 
 
