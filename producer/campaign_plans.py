@@ -25,6 +25,7 @@ from bulksend.messaging.failure_share import format_max_failed
 from bulksend.messaging.plan_facts import Facts, differences, plan_hash, told
 from bulksend.messaging.preview import Preview, preview
 from bulksend.messaging.template_shape import TemplateShape, shape_from_json
+from bulksend.messaging.time_rules import TimeRules
 from bulksend.messaging.units import format_instant
 from bulksend.operations.json_shape import Page, checked_after
 from bulksend.settings import Settings
@@ -101,7 +102,7 @@ class CampaignPlans:
             raise WrongState(f"there is nothing to plan: {repeated_text(made.repeats)}")
         if not made.messages:
             raise InvalidInput(f"there is nothing to plan: no row of {plan.path.name} becomes a message")
-        facts = facts_of(plan, made)
+        facts = facts_of(plan, made, self.limits.rules)
         plan_id = id or new_id()
         new = NewPlan(
             id=plan_id,
@@ -152,6 +153,7 @@ class CampaignPlans:
             **facts["counts"],
             "refused_reasons": facts["refused"],
             **{name: facts[name] for name in ("countries", "limits", "template")},
+            "quiet_hours": facts.get("quiet_hours", {}),
             **json.loads(plan.outlook),
             "samples": self._samples(plan),
         }
@@ -211,7 +213,7 @@ class CampaignPlans:
             return False
         with self.database.read() as tx:
             plans.check_live(tx, plan)
-        self._compare(plan, json.loads(plan.facts), facts_of(run, made))
+        self._compare(plan, json.loads(plan.facts), facts_of(run, made, self.limits.rules))
         if made.refusal is not None:
             raise made.refusal
         return True
@@ -294,7 +296,7 @@ def frozen_options(plan: Plan) -> CampaignOptions:
     return CampaignOptions(**json.loads(plan.options))
 
 
-def facts_of(plan: FilePlan, made: Forecast) -> dict[str, Any]:
+def facts_of(plan: FilePlan, made: Forecast, rules: TimeRules) -> dict[str, Any]:
     """What ``apply`` insists on."""
     return {
         "source_hash": plan.hash,
@@ -331,6 +333,7 @@ def facts_of(plan: FilePlan, made: Forecast) -> dict[str, Any]:
         "refused": dict(sorted(made.reasons.items())),
         "countries": dict(sorted(made.countries.items())),
         "limits": {"rate": made.rate, "quota": made.quota},
+        "quiet_hours": rules.quiet_hours_told(plan.kind, made.countries),
         "cost": None if made.cost is None else made.cost.as_json(),
     }
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import csv
 import re
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, time, timedelta
 from typing import NamedTuple
@@ -53,6 +53,11 @@ class QuietWindow:
     begin: time
     end: time
     days: frozenset[int] = _EVERY_DAY
+
+    def __str__(self) -> str:
+        hours = "all day" if self.begin == self.end else f"{self.begin:%H:%M}-{self.end:%H:%M}"
+        days = "" if self.days == _EVERY_DAY else " ".join(_DAY_NAMES[n] for n in sorted(self.days))
+        return f"{hours} {days}".rstrip()
 
 
 @dataclass(slots=True, eq=False)
@@ -96,6 +101,16 @@ class QuietHours:
     def apply_to(self, kind: Kind) -> bool:
         """Whether there is a rule for messages of this kind."""
         return kind in self._kinds
+
+    def told(self, kind: Kind, countries: Container[str]) -> dict[str, str]:
+        """The rules for messages of this kind to these countries, by place as in the file. Those of beginnings of
+        numbers are all told, since one may concern any of them.
+        """
+        return {
+            f"+{where}" if where.isdigit() else where: ", ".join(sorted(map(str, rule.windows))) or "none"
+            for (k, where), rule in self._rules.items()
+            if k is kind and (where == EVERYWHERE or where.isdigit() or where in countries)
+        }
 
     def rule(self, kind: Kind, recipient: str, country: str | None) -> QuietRule | None:
         """The rule for a number; None where there is none."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple
@@ -43,6 +43,10 @@ class TimeRules:
     def has_quiet_hours(self, kind: Kind) -> bool:
         """Whether quiet hours may hold messages of this kind."""
         return self.quiet_hours is not None and self.quiet_hours.apply_to(kind)
+
+    def quiet_hours_told(self, kind: Kind, countries: Container[str]) -> dict[str, str]:
+        """The quiet hours for messages of this kind to these countries, by place as in their file."""
+        return {} if self.quiet_hours is None else self.quiet_hours.told(kind, countries)
 
     def quiet_rule(self, kind: Kind, recipient: str, area: Area) -> QuietRule | None:
         """The quiet hours of a recipient for this kind; None where there are none."""

@@ -117,6 +117,7 @@ def _show(made: Mapping[str, Any], zone: str) -> None:
             "begins_at": made["begins_at"],
             "done_by": made["done_by"],
             "at most": f"{made['limits']['rate']:g}/s",
+            "quiet_hours": "; ".join(f"{at} {each}" for at, each in made["quiet_hours"].items()) or None,
             "beside": counted(sum(each["left"] for each in made["beside"]), "message")
             if made["beside"]
             else None,

@@ -28,7 +28,9 @@ from bulksend.ledger.encryption import Cipher
 from bulksend.ledger.templates import TemplateChange
 from bulksend.messaging.argument_naming import as_cli_option
 from bulksend.messaging.price_table import read_prices
+from bulksend.messaging.quiet_hours import read_quiet_hours
 from bulksend.messaging.template_shape import read_shape
+from bulksend.messaging.time_rules import TimeRules
 from bulksend.settings import Settings
 from producer.campaign_plans import CampaignPlans, OpenPlan
 from producer.files import plan_file
@@ -42,6 +44,10 @@ SENDER = "15550100100"
 ROWS = (
     "to,name\n447700900001,Ann\n447700900002,Bartholomew\n12,Zed\n447700900002,Bob\n447700900003,Eve\n"
     "353850123456,Flo\n"
+)
+QUIET = (
+    "kind,where,quiet,days\nmarketing,GB,20:00-09:00\nmarketing,GB,all day,sun\nmarketing,*,21:00-08:00\n"
+    "marketing,DE,none\nutility,GB,none\n"
 )
 PRICES = "country,category,price,currency\nGB,service,0.05,USD\n*,service,0.1,USD\n"
 
@@ -188,6 +194,12 @@ CHANGES: dict[str, tuple[Callable[[Desk], None], str]] = {
         lambda desk: desk.write(senders.change, SENDER, actor="ada", quota=250),
         "limits quota: none to 250",
     ),
+    "the quiet hours": (
+        lambda desk: setattr(
+            desk, "limits", replace(desk.limits, rules=TimeRules({}, read_quiet_hours(QUIET)))
+        ),
+        r"quiet hours \*: none to 21:00-08:00; quiet hours GB: none to 20:00-09:00, all day sun",
+    ),
     "the prices": (
         lambda desk: setattr(
             desk, "limits", ForecastLimits(prices=read_prices(PRICES.replace("0.05", "0.06")))
@@ -208,6 +220,21 @@ def test_apply_is_refused_with_the_differences_when_something_changed(desk: Desk
         desk.apply(made["plan_id"])
     assert refused.value.changes
     assert desk.campaigns() == []
+
+
+def test_a_plan_shows_the_quiet_hours_that_concern_it(desk: Desk) -> None:
+    desk.limits = ForecastLimits(
+        rules=TimeRules({}, read_quiet_hours(QUIET + "marketing,+4477,22:00-07:00,mon-wed\n"))
+    )
+    made = desk.make()
+    assert made["quiet_hours"] == {
+        "GB": "20:00-09:00, all day sun",
+        "*": "21:00-08:00",
+        "+4477": "22:00-07:00 mon tue wed",
+    }
+    desk.limits = ForecastLimits(rules=TimeRules({}, read_quiet_hours(QUIET)))
+    with pytest.raises(PlanChanged, match=r"quiet hours \+4477: 22:00-07:00 mon tue wed to none"):
+        desk.apply(made["plan_id"])
 
 
 def test_a_template_that_changed_is_a_difference(desk: Desk) -> None:
