@@ -189,7 +189,7 @@ def check_options(tx: Connection, campaign: Campaign, new: NewCampaign) -> None:
         else f"send with {again}"
     )
     raise IdempotencyKeyReused(
-        f"{_listed(different)}: not changed. The same rows were sent "
+        f"{_listed(different)}: not changed. The same rows were {'sent' if campaign.messages else 'refused'} "
         f"{format_age(max(0, now - campaign.created_at))} ago: campaign {campaign.id} ({campaign.name}) is "
         f"{campaign.status.value}, {when}, with {rate}, {ttl} and on_unknown {campaign.on_unknown.value}. "
         f"Leave {'it' if len(different) == 1 else 'them'} out to keep that, or "

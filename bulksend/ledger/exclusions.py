@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import Connection, func, select
 
+from bulksend.errors import CampaignNotFound
 from bulksend.ledger import campaigns, installation, suppressions
 from bulksend.ledger.bulk_parameters import array, statement
 from bulksend.ledger.campaigns import Campaign, CampaignOptions
@@ -26,6 +27,7 @@ from bulksend.ledger.schema import messages
 from bulksend.messaging.exclusions import Cap, Exclusions, PeopleOf, exceeds_cap
 from bulksend.messaging.number_forms import canonical_number, number_forms
 from bulksend.messaging.states import UNSENT, WAITING, Kind, Status
+from bulksend.messaging.units import counted
 
 if TYPE_CHECKING:
     from typing import TypeVar
@@ -70,10 +72,19 @@ def resolved(tx: Connection, options: Options) -> Options:
     exclusions = Exclusions.from_json(options.exclusions)
 
     def by_id(people: Iterable[PeopleOf]) -> tuple[PeopleOf, ...]:
-        return tuple(replace(of, campaign=campaigns.find(tx, of.campaign).id) for of in people)
+        return tuple(replace(of, campaign=_named(tx, of.campaign)) for of in people)
 
     found = replace(exclusions, exclude=by_id(exclusions.exclude), only=by_id(exclusions.only))
     return replace(options, exclusions=found.to_json())
+
+
+def _named(tx: Connection, campaign: str) -> str:
+    try:
+        return campaigns.find(tx, campaign).id
+    except CampaignNotFound as error:
+        if ":" not in campaign:
+            raise
+        raise CampaignNotFound(f"{error}; behind a campaign may stand :unsent alone") from None
 
 
 class LeftOut(NamedTuple):
@@ -182,7 +193,10 @@ def _left_out(
 
 def cap_error(cap: Cap) -> str:
     """The error of a message that a cap left out."""
-    return f"cap: this person has or will have {cap.most} marketing messages in the span of {cap} without this one"
+    within = str(cap).partition("/")[2]
+    return (
+        f"cap: this person gets {counted(cap.most, 'marketing message')} in {within} already, sent or waiting"
+    )
 
 
 class _Rules(NamedTuple):

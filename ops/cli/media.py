@@ -33,7 +33,7 @@ def upload_(
     from bulksend.messaging import parse_recipient
     from bulksend.operations.media import UPLOAD_S, upload
     from bulksend.operations.media_files import MediaFiles
-    from ops.cli.output import line, print_json, say
+    from ops.cli.output import line, print_json, say, shown_at
 
     of = settings()
     phone = parse_recipient(sender, default_region=of.default_region, field="--sender")
@@ -44,7 +44,8 @@ def upload_(
         return DONE
     was = "was uploaded before" if done["repeated"] else "uploaded"
     say(
-        f"{done['name']} {was}: {done['type']}, {done['mime']}; the vendor keeps it until {done['expires_at']}"
+        f"{done['name']} {was}: {done['type']}, {done['mime']}; the vendor keeps it until "
+        f"{shown_at(done['expires_at'], of.timezone)}"
     )
     line(done["media_id"])
     return DONE

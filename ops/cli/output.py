@@ -183,10 +183,14 @@ def schedule_of(campaign: Mapping[str, object], zone: str | None) -> str | None:
     """
     if campaign["due_at"] is None:
         return None
-    at = datetime.fromisoformat(str(campaign["due_at"]))
-    due = format_schedule(round(at.timestamp() * 1000), str(campaign["timezone"] or zone or "UTC"))
+    due = shown_at(str(campaign["due_at"]), str(campaign["timezone"] or zone or "UTC"))
     local_time = campaign.get("local_time")
     return due if local_time is None else f"{local_time} at the recipients', from {due} on"
+
+
+def shown_at(instant: str, zone: str | None) -> str:
+    """An instant of JSON in a sentence: in ``zone``, and in UTC."""
+    return format_schedule(round(datetime.fromisoformat(instant).timestamp() * 1000), zone or "UTC")
 
 
 def plain(text: str) -> str:

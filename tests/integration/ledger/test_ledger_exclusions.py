@@ -85,7 +85,7 @@ def test_a_cap_counts_what_all_campaigns_send_to_a_person(desk: Any) -> None:
     third = blast(desk, ADA, BOB, NEWER, exclusions=Exclusions(cap=CAP))
     assert left_out(desk, third) == {ADA: "cap", NEWER: "cap"}
     assert errors(desk, third)[ADA] == (
-        "cap: this person has or will have 2 marketing messages in the span of 2/7d without this one"
+        "cap: this person gets 2 marketing messages in 7d already, sent or waiting"
     )
     assert desk.read(exclusions.left_out_by_rule, third.id) == {"cap": 2}
     # Who was left out has not had it.
@@ -218,6 +218,9 @@ def test_exclusions_name_campaigns_by_id_once_they_are_kept(desk: Any) -> None:
     unknown = desk.new_campaign(exclusions=Exclusions(only=(PeopleOf("autumn"),)).to_json())
     with pytest.raises(CampaignNotFound, match="autumn"):
         desk.read(exclusions.resolved, unknown)
+    ending = desk.new_campaign(exclusions=Exclusions(only=(PeopleOf("spring:undelivered"),)).to_json())
+    with pytest.raises(CampaignNotFound, match="behind a campaign may stand :unsent alone"):
+        desk.read(exclusions.resolved, ending)
 
 
 def test_a_cap_holds_at_the_last_look_where_times_moved(desk: Any) -> None:
