@@ -137,6 +137,15 @@ def _is_named(name: str) -> ColumnElement[bool]:
     return campaigns.c.name == name
 
 
+def names_of(tx: Connection, ids: Iterable[str]) -> dict[str, str]:
+    """The names of campaigns, by id."""
+    wanted = sorted(set(ids))
+    if not wanted:
+        return {}
+    found = select(campaigns.c.id, campaigns.c.name).where(among(tx, campaigns.c.id, wanted))
+    return {str(id): name for id, name in tx.execute(found)}
+
+
 def count_named(tx: Connection, name: str) -> int:
     """How many campaigns have that name."""
     return int(tx.execute(select(func.count()).where(campaigns.c.name == name)).scalar_one())

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from sqlalchemy import Connection
+
 from bulksend.errors import InvalidInput
 from bulksend.ledger import campaigns, legal_holds
 from bulksend.ledger.database import Database
@@ -26,22 +28,27 @@ def place_hold(
             scope, subject = CAMPAIGN, campaigns.find(tx, campaign).id
         else:
             scope, subject = PERSON, str(person)
-        return as_json(legal_holds.place(tx, scope, subject, actor=actor, why=why))
+        return _shown(tx, legal_holds.place(tx, scope, subject, actor=actor, why=why))[0]
 
 
 def list_holds(database: Database) -> list[dict[str, Any]]:
     """All holds, oldest first; numbers masked."""
     with database.read() as tx:
-        return [as_json(hold) for hold in legal_holds.every(tx)]
+        return _shown(tx, *legal_holds.every(tx))
 
 
 def remove_hold(database: Database, id: str, *, actor: str, why: str) -> dict[str, Any]:
     """End a hold, on record. Raises NotFound."""
     with database.write() as tx:
-        return as_json(legal_holds.remove(tx, id, actor=actor, why=why))
+        return _shown(tx, legal_holds.remove(tx, id, actor=actor, why=why))[0]
 
 
-def as_json(hold: LegalHold) -> dict[str, Any]:
-    """A hold as the interface shows it."""
-    subject = mask_phone(hold.subject) if hold.scope == PERSON else hold.subject
-    return to_json(hold) | {"subject": subject}
+def _shown(tx: Connection, *holds: LegalHold) -> list[dict[str, Any]]:
+    """Holds as the interface shows them; ``name`` is that of a campaign."""
+    names = campaigns.names_of(tx, [hold.subject for hold in holds if hold.scope == CAMPAIGN])
+    return [
+        to_json(hold)
+        | {"subject": mask_phone(hold.subject) if hold.scope == PERSON else hold.subject}
+        | {"name": names.get(hold.subject)}
+        for hold in holds
+    ]

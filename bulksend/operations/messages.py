@@ -110,10 +110,16 @@ def find(tx: Connection, filter: Filter, *, limit: int, before: str | None = Non
     return Page.of(search.find(tx, filter.query(tx), limit=limit, before=before), limit)
 
 
-def show(tx: Connection, id: str, cipher: Cipher) -> dict[str, Any]:
-    """One message: ``find``'s fields, its content, and all its attempts, receipts and acts. Raises MessageNotFound.
+def campaign_names(tx: Connection, items: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The name of the campaign of each message."""
+    names = campaigns.names_of(tx, {item["campaign_id"] for item in items})
+    return [names[item["campaign_id"]] for item in items]
 
-    ``cipher`` decrypts the content. A one-time code is never shown.
+
+def show(tx: Connection, id: str, cipher: Cipher) -> dict[str, Any]:
+    """One message: ``find``'s fields, its campaign's name, its content, and all its attempts, receipts and acts.
+
+    ``cipher`` decrypts the content. A one-time code is never shown. Raises MessageNotFound.
     """
     row = messages.get(tx, id)
     campaign = campaigns.get(tx, row["campaign_id"])
@@ -121,6 +127,7 @@ def show(tx: Connection, id: str, cipher: Cipher) -> dict[str, Any]:
     content, why_not = content_of(campaign, id, row["type"], payload, cipher)
     return {
         **to_json({name: value for name, value in row.items() if name not in _HIDDEN}),
+        "campaign": campaign.name,
         "content": content,
         "content_why": why_not,
         "test": campaign.is_test,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ops.cli import campaign_reports, clones
-from ops.cli.arguments import CampaignId, Json, Reason, Yes
+from ops.cli.arguments import CampaignId, Json, Reason, Yes, option_names
 from ops.cli.campaign_reports import sample_title
 from ops.cli.context import DONE, FAILED, INTERRUPTED, actor, command, ledger, limiter_opener, settings
 
@@ -30,15 +30,25 @@ def register(app: typer.Typer) -> None:
 @group.command("list")
 @command
 def list_(
-    limit: Annotated[int, typer.Option(min=1, max=1000, help="At most this many.")] = 20, json: Json = False
+    status: Annotated[
+        str | None, typer.Option(help="Only these: running, paused, cancelled, finished, …")
+    ] = None,
+    kind: Annotated[str | None, typer.Option(help="Only of this kind: otp, utility or marketing.")] = None,
+    sender: Annotated[str | None, typer.Option(help="Only of this sender.", metavar="PHONE")] = None,
+    name: Annotated[str | None, typer.Option(help="Only of this name.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="At most this many.")] = 20,
+    after: Annotated[str | None, typer.Option(help="The next page: only older than this id.")] = None,
+    json: Json = False,
 ) -> int:
     """The newest campaigns."""
     from bulksend.operations import campaigns
-    from ops.cli.output import Times, print_json_lines, table
+    from ops.cli.output import Times, print_json_lines, say, table
 
     of = settings()
-    with ledger(of).read() as tx:
-        found = campaigns.newest(tx, limit)
+    wanted = campaigns.Filter(status=status, kind=kind, sender=sender, name=name)
+    with option_names(), ledger(of).read() as tx:
+        page = campaigns.find_page(tx, wanted, limit=limit, after=after)
+    found = page.items
     if json:
         print_json_lines(found)
         return DONE
@@ -54,6 +64,8 @@ def list_(
         optional=("created_at", "kind"),
         times=Times(of.timezone or "UTC"),
     )
+    if page.next is not None:
+        say(f"There may be more: --after {page.next}")
     return DONE
 
 

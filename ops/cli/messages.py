@@ -66,13 +66,19 @@ def find(
     )
     with option_names(), ledger(of).read() as tx:
         page = messages.find(tx, wanted, limit=limit, before=before)
+        names = messages.campaign_names(tx, page.items)
     if _print_rows(page, json=json, csv=csv):
         return DONE
     columns = ["id", "to", "status", "attempts", "message_id", "queued_at", "error"]
+    if campaign is None:
+        columns.insert(3, "campaign")
     table(
         columns,
-        [[row[column] for column in columns] for row in page.items],
-        optional=("message_id", "attempts"),
+        [
+            [{**row, "campaign": name}[column] for column in columns]
+            for row, name in zip(page.items, names, strict=True)
+        ],
+        optional=("message_id", "attempts", "campaign"),
         times=Times(of.timezone or "UTC"),
     )
     if not page.items:
@@ -213,7 +219,7 @@ def _show_unknown(page: Page, timezone: str | None) -> None:
     table(
         list(shown),
         [[row[name] for name in shown.values()] for row in page.items],
-        optional=("attempt_n", "reply_began", "bytes_sent", "http_status", "started_at"),
+        optional=("attempt_n", "reply_began", "bytes_sent", "http_status", "ret_code", "error", "started_at"),
         times=Times(timezone or "UTC"),
     )
     for (trace, meaning), count in Counter(

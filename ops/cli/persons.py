@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,6 +11,8 @@ from ops.cli.arguments import Json, Phone, Why, option_names
 from ops.cli.context import DONE, FAILED, actor, command, ledger, settings
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from bulksend.operations.persons import Forgotten
     from bulksend.settings import Settings
 
@@ -98,7 +100,7 @@ def add(
     of = settings()
     person = None if phone is None else person_of(phone, region, of, field="--phone")
     hold = place_hold(ledger(of), campaign=campaign, person=person, actor=actor(), why=why)
-    print_json(hold) if json else say(f"Legal hold {hold['id']} on the {hold['scope']} {hold['subject']}")
+    print_json(hold) if json else say(f"Legal hold {hold['id']} on the {hold['scope']} {_subject(hold)}")
     return DONE
 
 
@@ -110,8 +112,10 @@ def list_(json: Json = False) -> int:
     from ops.cli.output import listing
 
     of = settings()
+    found = list_holds(ledger(of))
+    shown = found if json else [{**hold, "subject": _subject(hold)} for hold in found]
     columns = ("id", "scope", "subject", "why", "placed_by", "placed_at")
-    listing(list_holds(ledger(of)), columns, json=json, optional=("placed_at",), timezone=of.timezone)
+    listing(shown, columns, json=json, optional=("placed_at",), timezone=of.timezone)
     return DONE
 
 
@@ -128,6 +132,11 @@ def remove(
 
     hold = remove_hold(ledger(settings()), id, actor=actor(), why=why)
     print_json(hold) if json else say(
-        f"Removed legal hold {hold['id']} on the {hold['scope']} {hold['subject']}"
+        f"Removed legal hold {hold['id']} on the {hold['scope']} {_subject(hold)}"
     )
     return DONE
+
+
+def _subject(hold: Mapping[str, Any]) -> str:
+    """What is held, as a person knows it: a number masked, a campaign by its name."""
+    return str(hold["name"] or hold["subject"])

@@ -105,6 +105,16 @@ def test_a_campaign_from_its_file_to_its_export(cli: Cli, tmp_path: Path) -> Non
 
     paused = one(cli("campaigns", "pause", sent["campaign_id"], "--why", "wrong picture", "--json"))
     assert paused["status"] == "paused"
+    listed = lines(
+        cli("campaigns", "list", "--status", "paused", "--kind", "marketing", "--name", "people", "--json")
+    )
+    assert [each["campaign_id"] for each in listed] == [sent["campaign_id"]]
+    assert lines(cli("campaigns", "list", "--sender", "447700900009", "--json")) == []
+    odd = cli("campaigns", "list", "--status", "odd")
+    assert (odd.returncode, odd.stderr.startswith("bulksend: --status: ")) == (2, True), odd.stderr
+    hold = one(cli("holds", "add", "--campaign", sent["campaign_id"], "--why", "a court asks", "--json"))
+    assert (hold["subject"], hold["name"]) == (sent["campaign_id"], "people")
+    assert "on the campaign people" in cli("holds", "remove", hold["id"], "--why", "it ended").stderr
     why = one(
         cli(
             "messages",

@@ -225,11 +225,11 @@ def test_what_is_piped_is_a_row_a_line_without_padding_colour_or_boxes(cli: Cli,
         assert "\x1b" not in done.stdout, name
         assert not re.search(r"[─━│┃]|\S {2,}| \n", done.stdout), f"{name}:\n{done.stdout}"
     found = [row.split("\t") for row in cli("messages", "find").stdout.splitlines()]
-    assert found[0] == ["id", "to", "status", "attempts", "message_id", "queued_at", "error"]
-    assert [len(row) for row in found] == [7, 7, 7]
-    assert found[-1][0] == ids["ID"]
-    assert found[-1][5].startswith("2030-03-15T09:00:00.000+00:00")
-    assert found[-1][6] == ERROR
+    assert found[0] == ["id", "to", "status", "campaign", "attempts", "message_id", "queued_at", "error"]
+    assert [len(row) for row in found] == [8, 8, 8]
+    assert (found[-1][0], found[-1][3]) == (ids["ID"], NAME)
+    assert found[-1][6].startswith("2030-03-15T09:00:00.000+00:00")
+    assert found[-1][7] == ERROR
 
 
 def test_no_raw_float_is_shown(cli: Cli, ids: dict[str, str]) -> None:
