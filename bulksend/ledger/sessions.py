@@ -85,6 +85,12 @@ def end(tx: Connection, hash: str, *, actor: Actor) -> None:
         operator_log.record(tx, actor=actor, act="sign out", scope="user", subject=user, why="by the user")
 
 
+def end_every(tx: Connection) -> None:
+    """End the sessions of all users, and make their links void."""
+    tx.execute(delete(sessions))
+    tx.execute(update(users).values(link_hash=None, link_expires_at=None))
+
+
 def end_all(tx: Connection, user: str) -> None:
     """End every session of a user."""
     tx.execute(delete(sessions).where(sessions.c.user_name == user))

@@ -20,15 +20,13 @@ from bulksend.settings import Settings
 
 #: The most campaigns and acts that are shown.
 MOST_CAMPAIGNS, MOST_ACTS = 10, 8
+HOURS = 24
 _ENDINGS = ("accepted", "delivered", "read", "failed", "expired")
 
 
 def overview(of: Settings, database: Database) -> dict[str, Any]:
     """Open campaigns, messages by status, lanes, senders, the newest acts, and the sums of the last 24 hours."""
-    since = datetime.now(UTC) - timedelta(hours=23)
-    hours = show_stats(
-        database, ["kind"], since=since.isoformat(), until=None, timezone="UTC", fields=("since", "until")
-    )
+    hours = _hours(database)
     with database.read() as tx:
         now_ms = read_clock(tx)
         paused = pauses.current(tx)
@@ -41,9 +39,28 @@ def overview(of: Settings, database: Database) -> dict[str, Any]:
             "account_paused": of.account() in paused.accounts,
             "workers": len(leases.alive(tx)),
             "acts": [_act(each) for each in operator_log.recent(tx, MOST_ACTS)],
-            "day": {name: sum(row[name] for row in hours["items"]) for name in _ENDINGS},
-            "counted_until": hours["counted_until"],
+            "hours": hours,
+            "day": {name: sum(each[name] for each in hours) for name in _ENDINGS},
         }
+
+
+def _hours(database: Database) -> list[dict[str, Any]]:
+    """The sums of each of the last HOURS hours, the one that runs included, oldest first."""
+    now = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    hours = [now - timedelta(hours=before) for before in reversed(range(HOURS))]
+    found = show_stats(
+        database,
+        ["hour"],
+        since=hours[0].isoformat(),
+        until=None,
+        timezone="UTC",
+        fields=("since", "until"),
+    )
+    sums = {datetime.fromisoformat(row["hour"]): row for row in found["items"]}
+    return [
+        {"hour": hour.isoformat()} | {name: sums.get(hour, {}).get(name, 0) for name in _ENDINGS}
+        for hour in hours
+    ]
 
 
 def _open_campaigns(tx: Connection, rates: dict[str, float]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from bulksend.errors import WrongState
-from bulksend.ledger import event_numbers, leases, pauses, restore
+from bulksend.ledger import event_numbers, leases, pauses, restore, sessions
 from bulksend.ledger.clock import read_clock
 from bulksend.ledger.database import Database
 
@@ -57,6 +57,8 @@ def mark_restored(database: Database, account: str, *, actor: str, why: str, dry
         return done
     event_numbers.number_all(database)
     database.retrying(event_numbers.skip_numbers)
+    # Those that ended since the backup would be live again.
+    database.retrying(sessions.end_every)
     database.retrying(lambda tx: pauses.pause_account(tx, account, actor=actor, why=why))
     done.campaigns_paused, done.files_refused = database.retrying(
         lambda tx: restore.stop_intakes(tx, actor=actor, why=why)

@@ -57,6 +57,13 @@ class Locale:
         """Whether the catalogues have this key."""
         return key in self._texts
 
+    def rich(self, key: str, **values: object) -> Markup:
+        """The text of a key in which what stands between backticks is code."""
+        return Markup().join(
+            Markup("<code>{}</code>").format(part) if number % 2 else part
+            for number, part in enumerate(self.t(key, **values).split("`"))
+        )
+
     def word(self, kind: str, value: object) -> str:
         """The word for a value of a closed set, such as a status: the text of ``words.KIND.VALUE``, else the value."""
         return self._texts.get(f"words.{kind}.{value}", str(value))

@@ -93,6 +93,7 @@ class Visit:
             "page": self,
             "locale": locale,
             "t": locale.t,
+            "rich": locale.rich,
             "word": locale.word,
             "number": locale.number,
             "percent": locale.percent,

@@ -126,6 +126,15 @@ function charts(from) {
 
 function token(name) { return getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim(); }
 
+const STEPS = [1, 5, 10, 30, 60, 300, 600, 1_800, 3_600, 7_200, 10_800, 21_600, 43_200, 86_400, 172_800, 604_800, 2_592_000];
+
+/* How far a zone is ahead of UTC at an instant, in seconds. */
+function offset_s(zone, at) {
+  const parts = new Intl.DateTimeFormat("en", { timeZone: zone, hourCycle: "h23", year: "numeric", month: "numeric", day: "numeric", hour: "numeric", minute: "numeric", second: "numeric" }).formatToParts(at * 1000);
+  const of = Object.fromEntries(parts.map((part) => [part.type, Number(part.value)]));
+  return Date.UTC(of.year, of.month - 1, of.day, of.hour, of.minute, of.second) / 1000 - Math.floor(at);
+}
+
 function draw(figure) {
   const plot = $(".plot", figure), table = $("table", figure);
   if (!plot || !table || !window.uPlot) return;
@@ -151,6 +160,9 @@ function draw(figure) {
       value: (_, value) => (value === null ? "–" : `${exact.format(value)} ${unit}`.trim()),
     };
   });
+  // Marks stand at whole hours of the viewer's zone: uPlot counts from the epoch.
+  const shift = is_line ? offset_s(zone, columns[0][0]) : 0;
+  columns[0] = columns[0].map((at) => at + shift);
   const clock = (span) => new Intl.DateTimeFormat(language, span > 172_800
     ? { timeZone: zone, month: "short", day: "numeric" } : { timeZone: zone, hour: "2-digit", minute: "2-digit", second: span < 300 ? "2-digit" : undefined, hour12: false });
   const full = new Intl.DateTimeFormat(language, { timeZone: zone, dateStyle: "medium", timeStyle: "medium" });
@@ -158,11 +170,11 @@ function draw(figure) {
     width: plot.clientWidth || figure.clientWidth, height: 220, cursor: { drag: { x: false, y: false } },
     scales: { x: { time: false, range: is_line ? undefined : (_, low, high) => [low - 0.6, high + 0.6] }, y: { range: (_, __, high) => [0, Math.max(high, 1) * 1.08] } },
     axes: [
-      { stroke: ink, grid: { show: false }, ticks: grid, space: is_line ? 70 : 40, incrs: is_line ? undefined : [1],
-        values: (self, marks) => (is_line ? marks.map((mark) => clock(self.scales.x.max - self.scales.x.min).format(mark * 1000)) : marks.map((mark) => rows[mark]?.[0] ?? "")) },
+      { stroke: ink, grid: { show: false }, ticks: grid, space: is_line ? 70 : 40, incrs: is_line ? STEPS : [1],
+        values: (self, marks) => (is_line ? marks.map((mark) => clock(self.scales.x.max - self.scales.x.min).format((mark - shift) * 1000)) : marks.map((mark) => rows[mark]?.[0] ?? "")) },
       { stroke: ink, grid, ticks: grid, size: 60, label: unit || undefined, labelSize: 18, values: (_, marks) => marks.map((mark) => figures.format(mark)) },
     ],
-    series: [{ label: heads[0], value: (_, value) => (value === null ? "–" : is_line ? full.format(value * 1000) : rows[value]?.[0] ?? "") }, ...series],
+    series: [{ label: heads[0], value: (_, value) => (value === null ? "–" : is_line ? full.format((value - shift) * 1000) : rows[value]?.[0] ?? "") }, ...series],
   }, columns, plot);
 }
 

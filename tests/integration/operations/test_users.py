@@ -11,10 +11,12 @@ from sqlalchemy import text
 
 from bulksend.errors import InvalidValue, NotFound, NotSignedIn
 from bulksend.ledger import operator_log
+from bulksend.ledger import sessions as sessions_of
 from bulksend.ledger.database import Database
-from bulksend.operations import users
+from bulksend.operations import sessions, users
 from bulksend.operations.access import Origin, Role
 from bulksend.operations.passwords import FREE_FAILURES, Passwords
+from bulksend.operations.restore import mark_restored
 
 PASSWORD = "correct horse battery"
 #: As cheap as argon2 may be.
@@ -189,3 +191,89 @@ def test_a_disabled_user_can_be_added_again_and_one_that_is_not_cannot(ledger: D
     assert sign_in(ledger, ann, PASSWORD) is None
     with pytest.raises(NotFound):
         users.disable_user(ledger, "nothing", actor="root", why="w")
+
+
+def session(ledger: Database) -> str:
+    link = str(sessions.make_link(ledger, "ann", actor="root")["link_token"])
+    return sessions.use_link(ledger, link, origin=Origin("203.0.113.7", "r-1"))
+
+
+def is_live(ledger: Database, token: str) -> bool:
+    with ledger.read() as tx:
+        try:
+            return sessions.find(tx, token, Origin()).principal.name == "ann"
+        except NotSignedIn:
+            return False
+
+
+def test_of_a_session_and_a_link_the_ledger_has_hashes_alone(ledger: Database, ann: str) -> None:
+    link = str(sessions.make_link(ledger, ann, actor="root")["link_token"])
+    token = session(ledger)
+    with ledger.read() as tx:
+        of_users = tx.execute(text("SELECT * FROM users")).all()
+        of_sessions = tx.execute(text("SELECT * FROM sessions")).all()
+        rows = str([of_users, of_sessions, tx.execute(text("SELECT * FROM acts")).all()])
+    assert token.rpartition("_")[2] not in rows
+    assert link.rpartition("_")[2] not in rows
+    assert is_live(ledger, token)
+
+
+@pytest.mark.parametrize(
+    ("column", "ms"), [("seen_at", sessions_of.IDLE_MS), ("expires_at", sessions_of.LIFE_MS)]
+)
+def test_a_session_ends_when_it_is_old_or_was_not_used(
+    ledger: Database, ann: str, column: str, ms: int
+) -> None:
+    token = session(ledger)
+    with ledger.write() as tx:
+        tx.execute(text(f"UPDATE sessions SET {column} = {column} - :ms"), {"ms": ms})  # noqa: S608
+    assert not is_live(ledger, token)
+    session(ledger)
+    with ledger.read() as tx:
+        assert tx.execute(text("SELECT count(*) FROM sessions")).scalar() == 1, "what has ended is deleted"
+
+
+def test_a_session_that_is_used_goes_on(ledger: Database, ann: str) -> None:
+    token = session(ledger)
+    with ledger.write() as tx:
+        tx.execute(text("UPDATE sessions SET seen_at = seen_at - 3600000"))
+    with ledger.read() as tx:
+        assert not sessions.find(tx, token, Origin()).is_seen
+    sessions.note_seen(ledger, token)
+    with ledger.read() as tx:
+        assert sessions.find(tx, token, Origin()).is_seen
+
+
+def test_a_link_is_good_for_a_quarter_of_an_hour_and_for_users_alone(ledger: Database, ann: str) -> None:
+    link = str(sessions.make_link(ledger, ann, actor="root")["link_token"])
+    with ledger.write() as tx:
+        tx.execute(text("UPDATE users SET link_expires_at = link_expires_at - :ms"), {"ms": sessions.LINK_MS})
+    for token in (link, "bsl_nothing", ""):
+        with pytest.raises(NotSignedIn):
+            sessions.use_link(ledger, token, origin=Origin())
+    users.disable_user(ledger, ann, actor="root", why="left")
+    for name in (ann, "nothing"):
+        with pytest.raises(NotFound):
+            sessions.make_link(ledger, name, actor="root")
+
+
+def test_two_uses_of_a_link_at_once_make_one_session(ledger: Database, ann: str) -> None:
+    link = str(sessions.make_link(ledger, ann, actor="root")["link_token"])
+
+    def use(_: int) -> bool:
+        try:
+            return bool(sessions.use_link(ledger, link, origin=Origin()))
+        except NotSignedIn:
+            return False
+
+    with ThreadPoolExecutor(4) as pool:
+        assert sorted(pool.map(use, range(4))) == [False, False, False, True]
+
+
+def test_a_restore_ends_every_session_and_link(ledger: Database, ann: str) -> None:
+    token = session(ledger)
+    link = str(sessions.make_link(ledger, ann, actor="root")["link_token"])
+    mark_restored(ledger, "account", actor="root", why="disk")
+    assert not is_live(ledger, token)
+    with pytest.raises(NotSignedIn):
+        sessions.use_link(ledger, link, origin=Origin())

@@ -51,7 +51,7 @@ def test_every_key_in_a_template_or_a_route_is_in_the_catalogues() -> None:
     }
     known, missing = catalogues.texts(catalogues.DEFAULT), []
     for name, text in sources.items():
-        for key in re.findall(r"""\bt\(\s*["']([\w.]+)["'](?!\s*~)""", text):
+        for key in re.findall(r"""\b(?:t|rich)\(\s*["']([\w.]+)["'](?!\s*~)""", text):
             missing += [f"{name}: {key}"] if key not in known else []
     assert missing == []
 
