@@ -56,7 +56,7 @@ class _Walk:
         self.step = step
         self.after = lowest_at(0)
         self.size = FIRST
-        self.most = FIRST
+        self.most = FEWEST
         """Rows of messages that may be deleted at once. Rows that stay are looked at quickly and prove nothing here."""
         self.rests_until = float("-inf")
 
