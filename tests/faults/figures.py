@@ -28,6 +28,8 @@ PROMISES = {
     "P18": "Every request over HTTP that was answered is done, once and wholly",
     "P19": "A reader of the events misses none and sees none twice",
     "P20": "Every event reaches each endpoint of webhooks, or its delivery is shown",
+    "P21": "Of two codes for one person and purpose that wait only the newer one is sent",
+    "P22": "A canary holds the rest of its campaign until its receipts are good",
 }
 #: None of them, and asked of everything that runs for months.
 BESIDE = {"flat": "Memory, files and connections stay flat under faults"}

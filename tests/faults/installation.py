@@ -45,6 +45,8 @@ from tests.faults.proxy import Link, Proxies
 ROOT = Path(__file__).resolve().parents[2]
 CLI = (sys.executable, "-m", "ops.cli.main")
 SENDER = "8615000579987"
+#: The account's template, which the vendor pauses at times.
+TEMPLATE = "spring_sale"
 LIVE = ("queued", "retry", "claimed", "sending")
 #: How soon a supervisor starts again what died.
 TEND_S = 0.1
@@ -214,7 +216,13 @@ class Installation:
         settings = self.folder / "simulator.json"
         low, high = self.plan.latency_ms
         settings.write_text(
-            json.dumps({"latency": {"kind": "uniform", "low_ms": low, "high_ms": high}, **more})
+            json.dumps(
+                {
+                    "latency": {"kind": "uniform", "low_ms": low, "high_ms": high},
+                    "templates": [{"name": TEMPLATE, "language": "en", "body_parameters": 1}],
+                    **more,
+                }
+            )
         )
         log = self.folder / "logs" / "simulator.log"
         with log.open("ab") as output:
@@ -262,6 +270,9 @@ class Installation:
                 # Faults make campaigns fail that nothing would resume.
                 "BULKSEND_MAX_FAILED": "1",
                 "BULKSEND_RESEND_WAIT_SECONDS": "5",
+                "BULKSEND_CANARY_DELIVERED": "0.7",
+                "BULKSEND_CANARY_WAIT_SECONDS": "4",
+                "BULKSEND_TEMPLATE_SYNC_SECONDS": "1",
                 "BULKSEND_SPOOL_DIR": str(self.folder / "spool"),
                 "BULKSEND_UPLOAD_DIR": str(self.folder / "uploads"),
                 "BULKSEND_EXPORT_DIR": str(self.folder / "exports"),
@@ -390,6 +401,15 @@ class Installation:
         )
         return done.returncode, [json.loads(line) for line in done.stdout.splitlines()]
 
+    def until_done(self, *command: str, tries: int = 30) -> dict[str, Any]:
+        """What a command says; again until it is done, for servers are being broken. Raises TimeoutError."""
+        for _ in range(tries):
+            status, said = self.ask(*command)
+            if status == 0 and said:
+                return said[0]
+            time.sleep(0.3)
+        raise TimeoutError(f"{' '.join(command[:2])} was never done")
+
     @property
     def environ(self) -> dict[str, str]:
         """The environment of a program of this installation that goes straight to the servers."""
@@ -400,6 +420,10 @@ class Installation:
     def vendor_faults(self, rules: list[dict[str, Any]]) -> None:
         """The simulator's rules from now on."""
         self._post("faults", rules)
+
+    def vendor_template(self, name: str, status: str) -> None:
+        """The state of a template at the vendor from now on."""
+        self._post("templates", {"name": name, "status": status})
 
     def vendor_balance(self, balance: int | None) -> None:
         """How many messages the account can still pay for."""
@@ -565,6 +589,11 @@ def _first_json(log: Path) -> dict[str, Any] | None:
             value: dict[str, Any] = json.loads(line)
             return value
     return None
+
+
+def two_forms(number: int) -> tuple[str, str]:
+    """A mobile of São Paulo as it is written since 2012 and before; both are in use."""
+    return f"55119{70_000_000 + number}", f"5511{70_000_000 + number}"
 
 
 def numbers(start: int, count: int) -> list[str]:

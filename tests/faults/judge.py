@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 ENDED = frozenset(
-    {"accepted", "delivered", "read", "failed", "expired", "suppressed", "cancelled", "unknown"}
+    {"accepted", "delivered", "read", "failed", "expired", "suppressed", "cancelled", "superseded", "unknown"}
 )
 SENT = frozenset({"accepted", "delivered", "read"})
 #: Vendor's verdicts whose answer was the vendor's own and arrived whole: the sender can know what happened.
@@ -101,6 +101,33 @@ class Told:
 
     message_id: str
     status: str
+    at_ms: float = 0.0
+    """When it happened, by the vendor."""
+
+
+@dataclass(frozen=True, slots=True)
+class CodePair:
+    """Two codes of one person for one purpose, each to another form of the number.
+
+    ``said_ms``: when the send of the newer one had returned.
+    """
+
+    older: str
+    newer: str
+    said_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Canary:
+    """A campaign to these people in their order, of whom the first ``size`` are its canary.
+
+    The rest may follow when ``delivered`` of those were reached, or once a person began to let it go.
+    """
+
+    people: tuple[str, ...]
+    size: int
+    delivered: int
+    released_ms: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +141,8 @@ class Asked:
     resolved: Sequence[Resolved] = ()
     stops: Sequence[Stop] = ()
     receipts: Sequence[Told] = ()
+    pairs: Sequence[CodePair] = ()
+    canaries: Sequence[Canary] = ()
     faults: Sequence[tuple[float, float]] = ()
     """Begin and end, by the machine's clock in ms, of each fault that can leave a doubt about a POST."""
 
@@ -187,6 +216,9 @@ def judge(records: Records) -> Verdict:
         _stopped_in_time(case),
         _stopped_truly(case),
         _receipts_kept(case),
+        _superseded_by_what_went_out(case),
+        _newest_code_only(case),
+        _canary_first(case),
     ]
     return Verdict(findings, _figures(case))
 
@@ -462,6 +494,62 @@ def _receipts_kept(case: _Case) -> Finding:
     return found
 
 
+def _superseded_by_what_went_out(case: _Case) -> Finding:
+    found = Finding("P21", "a code is superseded only by a newer one that went out, or may have")
+    newer = {pair.older: pair.newer for pair in case.asked.pairs}
+    for m in case.records.kept:
+        if m.status == "superseded":
+            to = newer.get(m.to, "")
+            gone = any(row.leaves_a_doubt for row in case.posted.get(to, ()))
+            # What a lost worker had opened is unknown until the worker comes back and says that it was not sent.
+            in_doubt = any(o.status == "unknown" or _was_hit(o, case) for o in case.kept.get(to, ()))
+            found.look(None if gone or in_doubt else f"{m.id} is superseded, no newer code went out")
+    return found
+
+
+def _newest_code_only(case: _Case) -> Finding:
+    """A newer code that went out in the end could be sent from the moment on at which it was taken in."""
+    found = Finding(
+        "P21", "no attempt of a code begins once a newer one is taken in that goes out, or may have"
+    )
+    for pair in case.asked.pairs:
+        sent = case.sent(pair.newer)
+        in_doubt = any(m.status == "unknown" for m in case.kept.get(pair.newer, ()))
+        # The older one may follow where the vendor itself reports that the newer one was not delivered.
+        undelivered = all("failed" in case.told.get(id or "", ()) for id in sent)
+        if undelivered and not in_doubt:
+            continue
+        late = [a.started_at - pair.said_ms for a in case.opened.get(pair.older, ())]
+        # Two clocks of one machine, one of them cut to whole milliseconds.
+        worst = max(late, default=0.0)
+        found.look(None if worst <= 1 else f"{_masked(pair.older)}: {worst:.0f} ms after the newer code")
+    return found
+
+
+def _canary_first(case: _Case) -> Finding:
+    found = Finding(
+        "P22", "nothing beyond a canary is POSTed before enough of it was delivered, or a person let it go"
+    )
+    reached: dict[str, float] = {}
+    for receipt in case.asked.receipts:
+        if receipt.status in ("delivered", "read"):
+            id = receipt.message_id
+            reached[id] = min(receipt.at_ms, reached.get(id, receipt.at_ms))
+    for canary in case.asked.canaries:
+        rest = [row.at_ms for to in canary.people[canary.size :] for row in case.posted.get(to, ())]
+        first = min(rest, default=None)
+        if first is None:
+            continue
+        let_go = canary.released_ms is not None and canary.released_ms <= first
+        seen = sum(
+            any(reached.get(id or "", first + 1) <= first for id in case.sent(to))
+            for to in canary.people[: canary.size]
+        )
+        well = let_go or seen >= canary.delivered
+        found.look(None if well else f"the rest began after {seen} of {canary.size} were delivered")
+    return found
+
+
 def _rate_kept(records: Records) -> Finding:
     found = Finding("P8", "no second, wherever it begins, holds more POSTs than the limit")
     if records.rate is not None:
@@ -506,6 +594,7 @@ def _figures(case: _Case) -> dict[str, float]:
         "posts": len(records.posted),
         "sent": sum(row.stored for row in records.posted),
         "unknown": len(unknown),
+        "superseded": sum(m.status == "superseded" for m in records.kept),
         "unknown_really_sent": really,
         "unknown_of_lost_workers": sum(by_lease.values()),
         "most_unknown_of_one_lost_worker": max(by_lease.values(), default=0),

@@ -24,7 +24,7 @@ from sqlalchemy import select
 from bulksend.broker import batches, job_ids, make_app, publish
 from bulksend.ledger.schema import messages
 from bulksend.messaging import Kind
-from tests.faults import clocks
+from tests.faults import clocks, controls
 from tests.faults.hooks import KINDS
 from tests.faults.installation import Installation
 from tests.faults.notes import now_ms
@@ -49,7 +49,7 @@ NOTIFIER_STEPS = ("fanning_out", "webhooks_claimed", "webhooks_sent")
 _BESIDE_THE_POST = frozenset(
     {
         *("relay", "intake", "redis", "redis link", "person", "receipts"),
-        *("serve", "api link", "notifier", "receivers"),
+        *("serve", "api link", "notifier", "receivers", "canary", "template"),
     }
 )
 #: Faults that overlap at most.
@@ -312,7 +312,7 @@ def _cancel(h: FaultContext) -> None:
     """A person ends a campaign of which some is sent, some on the wire, and some waits."""
     name, people = _live_blast(h)
     begun = now_ms()
-    said = _act(h, "campaigns", "cancel", name, "--why", "wrong list")
+    said = h.site.until_done("campaigns", "cancel", name, "--why", "wrong list")
     if said["status"] == "cancelled":  # it may have finished first
         h.traffic.notes.stop(people, begun, now_ms(), None)
         h.traffic.forget(name)
@@ -322,13 +322,13 @@ def _pause(h: FaultContext) -> None:
     """A person pauses a campaign in mid-flight, and lets it go on."""
     name, people = _live_blast(h)
     begun = now_ms()
-    said = _act(h, "campaigns", "pause", name, "--why", "a look at the replies first")
+    said = h.site.until_done("campaigns", "pause", name, "--why", "a look at the replies first")
     done = now_ms()
     try:
         h.hold()
     finally:
         until = now_ms()
-        _act(h, "campaigns", "resume", name, "--why", "looks well")
+        h.site.until_done("campaigns", "resume", name, "--why", "looks well")
     if said["status"] == "paused":
         h.traffic.notes.stop(people, begun, done, until)
 
@@ -336,16 +336,6 @@ def _pause(h: FaultContext) -> None:
 def _live_blast(h: FaultContext) -> tuple[str, list[str]]:
     """One of the newest campaigns: those that are being sent, or soon will be."""
     return h.dice.choice(list(h.traffic.blasts().items())[-3:])
-
-
-def _act(h: FaultContext, *command: str) -> dict[str, Any]:
-    """Again until it is done: servers are being broken meanwhile."""
-    for _ in range(30):
-        status, said = h.site.ask(*command)
-        if status == 0 and said:
-            return said[0]
-        time.sleep(0.3)
-    raise TimeoutError(f"{' '.join(command[:2])} was never done")
 
 
 #: Of messages that did and did not go out by the vendor's record: how often a person settles them how. The second
@@ -900,6 +890,9 @@ FAULTS = [
     Fault("one file sent by two at once", "intake", _same_file_twice),
     Fault("campaign cancelled in mid-flight", "person", _cancel),
     Fault("campaign paused and resumed", "person", _pause, (1.0, 6.0)),
+    Fault("campaign with a canary", "canary", controls.canary),
+    Fault("template paused in mid-blast", "template", controls.template_paused, (4.5, 6.0)),
+    Fault("campaign that fails", "vendor", controls.fails, (4.5, 6.0)),
     Fault("a person settles what is unknown", "person", _resolve),
     Fault("receipts late, and all at once", "receipts", _receipts_late, (2.0, 6.0)),
     Fault("receipts of unknown MessageIds", "receipts", _receipts_of_nobody),

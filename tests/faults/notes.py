@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Iterable, Sequence
 
-from tests.faults.judge import Asked, Resolved, Stop, Told
+from tests.faults.judge import Asked, Canary, CodePair, Resolved, Stop, Told
 
 
 def now_ms() -> float:
@@ -30,6 +30,9 @@ class Notes:
         self._stops: list[Stop] = []
         self._receipts: list[Told] = []
         self._faults: list[tuple[float, float]] = []
+        self._pairs: list[CodePair] = []
+        self._canaries: list[Canary] = []
+        self._paused_by_itself = 0
         self._unreadable = (0, 0)
 
     def take_in(self, people: Iterable[str]) -> None:
@@ -53,9 +56,28 @@ class Notes:
         with self._lock:
             self._resolved += [Resolved(to, as_, at_ms) for to in people]
 
-    def stop(self, people: Iterable[str], begun_ms: float, done_ms: float, until_ms: float | None) -> None:
-        """Their campaign was cancelled (``until_ms`` None), or paused until then."""
+    def pair(self, older: str, newer: str, said_ms: float) -> None:
+        """A newer code of a person has been taken in."""
         with self._lock:
+            self._pairs.append(CodePair(older, newer, said_ms))
+
+    def canary(self, canary: Canary) -> None:
+        """A campaign with a canary is over, or was let go."""
+        with self._lock:
+            self._canaries.append(canary)
+
+    def stop(
+        self,
+        people: Iterable[str],
+        begun_ms: float,
+        done_ms: float,
+        until_ms: float | None,
+        *,
+        by_itself: bool = False,
+    ) -> None:
+        """Their campaign was cancelled (``until_ms`` None), or paused until then: by a person, or by itself."""
+        with self._lock:
+            self._paused_by_itself += by_itself
             self._stops.append(Stop(frozenset(people), begun_ms, done_ms, until_ms))
 
     def tell(self, receipts: Sequence[Told]) -> None:
@@ -86,7 +108,11 @@ class Notes:
             cancels = sum(stop.until_ms is None for stop in self._stops)
             return {
                 "campaigns cancelled": cancels,
-                "campaigns paused": len(self._stops) - cancels,
+                "campaigns paused": len(self._stops) - cancels - self._paused_by_itself,
+                "campaigns that paused themselves": self._paused_by_itself,
+                "campaigns with a canary": len(self._canaries),
+                "of these let go by a person": sum(c.released_ms is not None for c in self._canaries),
+                "codes with a newer one": len(self._pairs),
                 **{
                     f"messages resolved as {as_}": sum(word.as_ == as_ for word in self._resolved)
                     for as_ in ("resend", "failed", "accepted")
@@ -104,5 +130,7 @@ class Notes:
                 resolved=tuple(self._resolved),
                 stops=tuple(self._stops),
                 receipts=tuple(self._receipts),
+                pairs=tuple(self._pairs),
+                canaries=tuple(self._canaries),
                 faults=tuple(self._faults),
             )

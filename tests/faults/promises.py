@@ -169,6 +169,10 @@ def storm_part(options: Options, result: Result, found: dict[str, int], plan: Pl
             "events that an endpoint never got and no delivery shows, and webhooks that are not true",
         ),
     ]
+    part.figures += [
+        _judged(verdict, "P21", "codes sent after a newer one, and superseded by one that never went out"),
+        _judged(verdict, "P22", "campaigns whose rest began before their canary was good"),
+    ]
     part.facts = {
         "faults injected": f"{len(result.injected):,}",
         "of these kills": f"{kills:,}",
@@ -178,6 +182,7 @@ def storm_part(options: Options, result: Result, found: dict[str, int], plan: Pl
         "POSTs made again": f"{figures['posts_again']:,.0f}",
         "`unknown` at the end": f"{figures['unknown']:,.0f}",
         "of these really sent, by the vendor's record": f"{figures['unknown_really_sent']:,.0f}",
+        "codes that a newer one replaced": f"{figures['superseded']:,.0f}",
         "`unknown` because their worker was lost": f"{figures['unknown_of_lost_workers']:,.0f}",
         **{what: f"{n:,}" for what, n in result.notes.items()},
         **{what: f"{result.faces[name]:,.0f}" for name, what in _FACES.items()},

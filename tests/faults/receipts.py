@@ -95,7 +95,7 @@ class Receipts:
             self.reached.update(row["to"] for row in rows if row["stored"])
         while told := self._site.receipts_taken(self._told):
             self._told = told[-1]["n"]
-            self._notes.tell([Told(row["message_id"], row["status"]) for row in told])
+            self._notes.tell([Told(row["message_id"], row["status"], row["at_ms"]) for row in told])
 
     def _bring(self, body: Any) -> int:
         """POST until it is answered with 200; returns how many tries may have been taken."""

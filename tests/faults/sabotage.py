@@ -157,9 +157,34 @@ WEBHOOK_NOT_REPEATED = PlantedBug(
     ("a receiver of webhooks answers 500",),
     frozenset({"P20"}),
 )
+NEWER_IGNORED = PlantedBug(
+    "an older code sent although a newer one waits or was sent",
+    (
+        Edit(
+            "bulksend/ledger/write_ahead.py",
+            "sql = (_BLOCKERS + _NEWER if codes else _BLOCKERS).format(",
+            "sql = _BLOCKERS.format(",
+        ),
+    ),
+    ("worker killed",),
+    frozenset({"P21"}),
+)
+CANARY_IGNORED = PlantedBug(
+    "the rest of a campaign published and claimed beside its canary",
+    (
+        Edit(
+            "bulksend/ledger/claim.py",
+            "                  AND (c.held_after IS NULL OR m.id <= c.held_after))",
+            "                  )",
+        ),
+        Edit("producer/relay.py", "held_after=campaign.held_after)", "held_after=None)"),
+    ),
+    ("campaign with a canary",),
+    frozenset({"P22"}),
+)
 PLANTED = (
     *(CLAIM_REMOVED, FENCING_REMOVED, WRITE_AHEAD_REMOVED, BLIND_RETRY, TRUSTING),
-    *(SPOOL_REMOVED, KEY_IGNORED, WEBHOOK_NOT_REPEATED),
+    *(SPOOL_REMOVED, KEY_IGNORED, WEBHOOK_NOT_REPEATED, NEWER_IGNORED, CANARY_IGNORED),
 )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import func, select
 
 from bulksend.ledger.schema import receipts, unreadable_receipts
-from tests.faults import judge_faces, nemesis
+from tests.faults import controls, judge_faces, nemesis
 from tests.faults.installation import Installation, Plan, running
 from tests.faults.judge import Asked, Records, Verdict, judge
 from tests.faults.judge_faces import FaceRecords, Happened, Hook, Stored
@@ -92,6 +92,7 @@ def storm(
         time.sleep(lead_s)
         enemy.storm(faults, tell)
         driver.stop()
+        controls.resume_all(site)
         resting = time.monotonic()
         live = drain(site, drain_s, tell)
         drained_in = time.monotonic() - resting

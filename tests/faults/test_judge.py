@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from tests.faults.judge import (
     Asked,
+    Canary,
+    CodePair,
     Kept,
     Opened,
     Posted,
@@ -56,6 +58,8 @@ def records(
     stops: Sequence[Stop] = (),
     told: Sequence[tuple[str, str]] = (),
     faults: Sequence[tuple[float, float]] = (),
+    pairs: Sequence[CodePair] = (),
+    canaries: Sequence[Canary] = (),
 ) -> Records:
     asked = Asked(
         taken_in=frozenset(taken_in),
@@ -64,6 +68,8 @@ def records(
         stops=stops,
         receipts=[Told(message_id, status) for message_id, status in told],
         faults=faults,
+        pairs=pairs,
+        canaries=canaries,
     )
     return Records(posted, kept, opened, asked, rate)
 
@@ -71,6 +77,39 @@ def records(
 def after_all(status: str) -> Kept:
     """Taken by the vendor, and raised by receipts."""
     return replace(KEPT, status=status)
+
+
+#: An older code of the person of TO, and what may have become of it.
+OLDER = "1201555009"
+SUPERSEDED = replace(KEPT, id="id-0", to=OLDER, status="superseded", message_id=None, expires_at=9000)
+PAIR = CodePair(OLDER, TO, 980.0)
+OLDER_SENT = (
+    replace(POSTED, to=OLDER, at_ms=970.0, steady_s=0.97, message_id="m-0"),
+    replace(KEPT, id="id-0", to=OLDER, message_id="m-0", expires_at=9000),
+    replace(OPENED, to=OLDER, started_at=965),
+)
+LATER_OLDER = (
+    replace(OLDER_SENT[0], at_ms=1000.0, steady_s=1.0),
+    OLDER_SENT[1],
+    replace(OLDER_SENT[2], started_at=995),
+)
+#: A canary of one, and the rest of its campaign.
+SLICE, REST = "12015550002", TO
+FIRST = (
+    replace(POSTED, to=SLICE, at_ms=500.0, steady_s=0.5, message_id="m-2"),
+    replace(KEPT, id="id-2", to=SLICE, message_id="m-2", status="delivered"),
+    replace(OPENED, to=SLICE, started_at=495),
+)
+CANARY = Canary((SLICE, REST), 1, 1)
+
+
+def with_canary(delivered_ms: float | None, canary: Canary = CANARY) -> Records:
+    """A slice of one, told to be delivered then, and one more message of the campaign."""
+    posted, kept, opened = FIRST
+    kept = kept if delivered_ms is not None else replace(kept, status="accepted")
+    made = records((posted, POSTED), (kept, KEPT), (opened, OPENED), (SLICE, TO), canaries=[canary])
+    told = [] if delivered_ms is None else [Told("m-2", "delivered", delivered_ms)]
+    return replace(made, asked=replace(made.asked, receipts=told))
 
 
 GOOD = {
@@ -98,6 +137,32 @@ GOOD = {
     "posted again after a 503 that was not forwarded": records(
         (replace(REFUSED, verdict="http_error", ret_code=None, http_status=503), POSTED), opened=AGAIN
     ),
+    "a code superseded by one that was sent": records(kept=(SUPERSEDED, KEPT), pairs=[PAIR]),
+    "a code superseded by one in doubt": records(
+        (), (SUPERSEDED, UNKNOWN), (OPENED,), pairs=[PAIR], faults=[(900, 900)]
+    ),
+    "a code superseded by one that was in doubt for a while": records(
+        (), (SUPERSEDED, FAILED), (RETRIED,), pairs=[PAIR], faults=[(900, 900)], said=[("failed", 1500)]
+    ),
+    "two codes sent, the older before the newer was there": records(
+        (OLDER_SENT[0], POSTED), (OLDER_SENT[1], KEPT), (OLDER_SENT[2], OPENED), pairs=[PAIR]
+    ),
+    "an older code sent after the newer one was refused": records(
+        (REFUSED, LATER_OLDER[0]),
+        (FAILED, LATER_OLDER[1]),
+        (RETRIED, LATER_OLDER[2]),
+        pairs=[PAIR],
+    ),
+    "an older code sent after the newer one was not delivered": records(
+        (POSTED, LATER_OLDER[0]),
+        (replace(KEPT, status="failed"), LATER_OLDER[1]),
+        (OPENED, LATER_OLDER[2]),
+        pairs=[PAIR],
+        told=[("m-1", "failed")],
+    ),
+    "the rest after its canary was delivered": with_canary(800.0),
+    "the rest after a person let it go": with_canary(None, replace(CANARY, released_ms=900.0)),
+    "a canary without a rest": with_canary(None, replace(CANARY, people=(SLICE,))),
     "in time": records(kept=(replace(KEPT, expires_at=1000),)),
     "a person's failed": records((FORWARDED,), (FAILED,), (RETRIED,), said=[("failed", 1500)]),
     "a person's accepted": records((), (replace(KEPT, message_id=None),), said=[("accepted", 1500)]),
@@ -231,6 +296,23 @@ BAD = {
     "P15 never sent and said to have failed": records(
         (), (replace(FAILED, campaign_status="cancelled"),), (), stops=[CANCEL]
     ),
+    "P21 superseded by nothing": records(kept=(replace(KEPT, status="superseded", message_id=None),)),
+    "P21 superseded by one that was never sent": records((), (SUPERSEDED, FAILED), (), pairs=[PAIR]),
+    "P21 superseded by one that was refused": records(
+        (REFUSED,), (SUPERSEDED, FAILED), (RETRIED,), pairs=[PAIR]
+    ),
+    "P21 the newer one superseded": records(
+        (OLDER_SENT[0],),
+        (OLDER_SENT[1], replace(KEPT, status="superseded", message_id=None)),
+        (OLDER_SENT[2],),
+        pairs=[PAIR],
+    ),
+    "P21 an older code sent after the newer one": records(
+        (POSTED, LATER_OLDER[0]), (KEPT, LATER_OLDER[1]), (OPENED, LATER_OLDER[2]), pairs=[PAIR]
+    ),
+    "P22 the rest before its canary was delivered": with_canary(1001.0),
+    "P22 the rest after a canary of which nothing is known": with_canary(None),
+    "P22 the rest before a person let it go": with_canary(None, replace(CANARY, released_ms=1001.0)),
     "P16 delivered and not raised": records(told=[("m-1", "delivered")]),
     "P16 read and only delivered": records(kept=(after_all("delivered"),), told=[("m-1", "read")]),
     "P16 lowered again": records(

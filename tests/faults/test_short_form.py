@@ -32,6 +32,8 @@ ALWAYS = {
 }
 
 
+#: Campaigns that wait for receipts or for a person are left to the full bench, and with them the promise of canaries.
+LEFT = {"canary", "template"}
 #: A fault that may last longer is left to the full bench, where nothing has to wait for it.
 LONGEST_S = 6.0
 COUNTS = {"postgresql": 22, "sqlite": 13}
@@ -43,6 +45,7 @@ def some_of(backend: str) -> list[Fault]:
     faults = faults_for(backend)
     chosen = [fault for fault in faults if fault.name in ALWAYS or fault.backends == ("sqlite",)]
     others = [fault for fault in faults if fault not in chosen and fault.hold[1] <= LONGEST_S]
+    others = [fault for fault in others if fault.target not in LEFT and fault.name != "campaign that fails"]
     dice.shuffle(others)
     met = {fault.target for fault in chosen}
     firsts = {fault.target: fault for fault in others if fault.target not in met}
@@ -52,7 +55,7 @@ def some_of(backend: str) -> list[Fault]:
 
 def test_the_short_storms_have_a_fault_of_every_target() -> None:
     targets = {fault.target for fault in some_of("postgresql")}
-    assert targets == {fault.target for fault in faults_for("postgresql")}
+    assert targets | LEFT == {fault.target for fault in faults_for("postgresql")}
     assert {fault.name for fault in FAULTS if fault.backends == ("sqlite",)} <= {
         f.name for f in some_of("sqlite")
     }
@@ -86,7 +89,8 @@ def test_a_storm_of_faults_loses_nothing_doubles_nothing_and_keeps_every_limit(
     assert result.verdict.figures["most_unknown_of_one_lost_worker"] <= 90
     # A run that shows nothing proves nothing.
     assert {fault.fault for fault in result.injected} == {fault.name for fault in faults}
-    assert [finding.rule for finding in result.verdict.findings if not finding.checked] == []
+    unchecked = [finding.rule for finding in result.verdict.findings if not finding.checked]
+    assert [rule for rule in unchecked if not rule.startswith("nothing beyond a canary")] == []
 
 
 @pytest.mark.timeout(300)

@@ -13,12 +13,13 @@ import time
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from bulksend.settings import Settings
 from producer import Producer
 from tests.faults.hooks import Hooks
-from tests.faults.installation import SENDER, Installation, numbers
-from tests.faults.notes import Notes
+from tests.faults.installation import SENDER, Installation, numbers, two_forms
+from tests.faults.notes import Notes, now_ms
 from tests.faults.programs import Programs
 from tests.faults.receipts import Receipts
 
@@ -26,9 +27,11 @@ TEXT = {"body": "canary-words for {{k}}"}
 CODE_TTL = timedelta(seconds=20)
 #: Words of the traffic that may be nowhere but in the ledger and at the vendor.
 #: A number stands alone: instants in milliseconds and hashes hold such digits too, from time to time.
-PRIVATE = re.compile(rb"canary-words|c4n4ry|(?<![\da-f])1[2-9]\d\d555\d{4}(?![\da-f])")
+PRIVATE = re.compile(rb"canary-words|c4n4ry|(?<![\da-f])(?:1[2-9]\d\d555\d{4}|55119?7\d{7})(?![\da-f])")
 #: One of this many campaigns is a file that a program posts.
 _POSTED_EACH = 4
+#: How long a person waits before asking for another code.
+_BETWEEN_S = (0.0, 0.02, 0.1, 1.0)
 
 
 class Traffic:
@@ -44,8 +47,12 @@ class Traffic:
         resend_each: int = 3,
         most_messages: int | None = None,
         over_http: bool = True,
+        pairs: bool = True,
     ) -> None:
-        """``over_http``: programs send codes and files over HTTP too, and follow the events."""
+        """``over_http``: programs send codes and files over HTTP too, and follow the events.
+
+        ``pairs``: some persons ask for a second code at once.
+        """
         self.site = site
         self.notes = Notes()
         self.receipts = Receipts(site, self.notes, site.plan.seed)
@@ -64,6 +71,7 @@ class Traffic:
         self._threads = [
             threading.Thread(target=self._blasts, name="blasts", daemon=True),
             threading.Thread(target=self._codes, name="codes", daemon=True),
+            *([threading.Thread(target=self._pairs, name="pairs", daemon=True)] if pairs else []),
         ]
         self._taken_numbers = 0
 
@@ -98,8 +106,14 @@ class Traffic:
         with self._lock:
             del self._blasts_in[name]
 
-    def blast(self, name: str, people: list[str], *, resend: bool = False) -> None:
-        """Send a campaign to these people, again under its key until it is said to be taken in."""
+    def blast(
+        self, name: str, people: list[str], *, resend: bool = False, listed: bool = True, **more: Any
+    ) -> None:
+        """Send a campaign to these people, again under its key until it is said to be taken in.
+
+        ``listed``: it is one of ``blasts``. ``more`` are options of ``submit``.
+        """
+        options = {"type": "text", "content": TEXT, **more}
         if resend:
             self.notes.wants_resend(people)
         producer = self._producer()
@@ -109,15 +123,15 @@ class Traffic:
                 key=name,
                 sender=SENDER,
                 kind="marketing",
-                type="text",
-                content=TEXT,
                 rows=[{"to": to, "k": to[-4:]} for to in people],
                 on_unknown="resend" if resend else "hold",
+                **options,
             )
         )
         self.notes.take_in(people)
-        with self._lock:
-            self._blasts_in[name] = people
+        if listed:
+            with self._lock:
+                self._blasts_in[name] = people
 
     # -- loops -----------------------------------------------------------------------------------------------------
 
@@ -152,19 +166,28 @@ class Traffic:
         for number in itertools.count():
             if self._stop.wait(self._code_every):
                 return
-            to = self.people(1)[0]
-            self._until_said(
-                lambda to=to, n=number: producer.send(  # type: ignore[misc]
-                    to=to,
-                    sender=SENDER,
-                    kind="otp",
-                    type="text",
-                    content={"body": f"Your code is c4n4ry-{n:06d}"},
-                    ttl=CODE_TTL,
-                    key=f"code-{n}",
-                )
+            self._code(producer, self.people(1)[0], f"code-{number}")
+
+    def _pairs(self) -> None:
+        """Two codes of a person for one purpose, the second to the other form of the number, soon or at once."""
+        producer = self._producer()
+        for number in itertools.count():
+            if self._stop.wait(2 * self._code_every):
+                return
+            older, newer = two_forms(number)[:: 1 if number % 2 else -1]
+            self._code(producer, older, f"older-{number}", purpose="login")
+            self._stop.wait(_BETWEEN_S[number % len(_BETWEEN_S)])
+            self._code(producer, newer, f"newer-{number}", purpose="login")
+            self.notes.pair(older, newer, now_ms())
+
+    def _code(self, producer: Producer, to: str, key: str, **more: Any) -> None:
+        body = {"body": f"Your code is c4n4ry-{key}"}
+        self._until_said(
+            lambda: producer.send(
+                to=to, sender=SENDER, kind="otp", type="text", content=body, ttl=CODE_TTL, key=key, **more
             )
-            self.notes.code(to)
+        )
+        self.notes.code(to)
 
     def _until_said(self, call: Callable[[], object]) -> None:
         while True:
