@@ -25,6 +25,8 @@ MINUTE_MS = 60_000
 WATCHED_MS = 3 * 86_400_000
 #: A minute is kept for this long.
 KEPT_MS = 400 * 86_400_000
+#: At least so long after the last attempt the receipts of it are seen.
+_AFTERWARDS_MS = 10 * MINUTE_MS
 _ACTIVE = [*(status.value for status in ACTIVE), CampaignStatus.PAUSED.value]
 
 
@@ -72,6 +74,28 @@ def of(tx: Connection, campaign_id: str, *, after: int | None = None, limit: int
         query = query.where(campaign_minutes.c.minute > after)
     rows = tx.execute(query.order_by(campaign_minutes.c.minute).limit(limit)).mappings()
     return [Minute(row["minute"], json.loads(row["statuses"]), row["attempts"]) for row in rows]
+
+
+def condensed(tx: Connection, campaign_id: str, points: int) -> tuple[int, list[Minute]]:
+    """The time in which it sent, cut into at most ``points`` parts: their length in ms, and the newest minute of each.
+
+    A part without a change has none. It begins with the first minute that has an attempt, and ends a while after the
+    last one, so that receipts of days do not press the sending into a corner. Reads the keys of all its minutes.
+    """
+    c = campaign_minutes.c
+    mine = c.campaign_id == campaign_id
+    span = select(func.min(c.minute), func.max(c.minute), func.max(c.attempts)).where(mine, c.attempts > 0)
+    first, last, attempts = tx.execute(span).one()
+    if first is None:
+        return MINUTE_MS, []
+    sent_until = tx.execute(select(func.min(c.minute)).where(mine, c.attempts == attempts)).scalar_one()
+    last = min(last, sent_until + max(_AFTERWARDS_MS, (sent_until - first) // 10))
+    minutes = (last - first) // MINUTE_MS + 1
+    step = -(-minutes // points) * MINUTE_MS
+    within = mine & c.minute.between(first, last)
+    newest = select(func.max(c.minute)).where(within).group_by((c.minute - first) // step)
+    rows = tx.execute(select(campaign_minutes).where(mine, c.minute.in_(newest)).order_by(c.minute)).mappings()
+    return step, [Minute(row["minute"], json.loads(row["statuses"]), row["attempts"]) for row in rows]
 
 
 def before(tx: Connection, campaign_id: str, minute: int) -> Minute | None:

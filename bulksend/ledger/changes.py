@@ -31,7 +31,6 @@ _GROWING: tuple[tuple[str, Table], ...] = (
     ("messages", receipts),
     ("receipts", raw_receipts),
     ("inbound", inbound_messages),
-    ("jobs", uploads),
     ("webhooks", webhook_deliveries),
 )
 #: Small ones, and what changes in a row that was there before.
@@ -39,6 +38,7 @@ _SMALL: tuple[tuple[str, Select[*tuple[Any, ...]]], ...] = (
     ("senders", select(senders.c.phone, senders.c.paused_at, senders.c.changed_at, senders.c.rate)),
     ("webhooks", select(webhook_endpoints.c.id, webhook_endpoints.c.status, webhook_endpoints.c.cursor)),
     ("templates", select(func.count(), func.max(templates.c.changed_at), func.max(templates.c.synced_at))),
+    ("jobs", select(uploads.c.id, uploads.c.state).order_by(uploads.c.id.desc()).limit(50)),
     ("jobs", select(jobs.c.id, jobs.c.status, jobs.c.rows_done).order_by(jobs.c.id.desc()).limit(50)),
     ("system", select(workers.c.id).where(workers.c.ended_at.is_(None))),
 )

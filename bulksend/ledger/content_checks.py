@@ -14,7 +14,7 @@ def check_resume(tx: Connection, campaign: Campaign) -> None:
     """Raises WrongState when no message could succeed, by what is known of the campaign's template and files."""
     if campaign.status is not CampaignStatus.PAUSED:
         return
-    why = _why_not(tx, campaign)
+    why = why_not(tx, campaign)
     if why is not None:
         raise WrongState(
             f"campaign {campaign.id} ({campaign.name}) stays paused: {why}; a resume with force goes on all the same"
@@ -28,14 +28,14 @@ def check_reopen(tx: Connection, campaign: Campaign, *, lock: bool) -> None:
     """
     if campaign.status is not CampaignStatus.FINISHED:
         return
-    why = _why_not(tx, campaign, lock=lock)
+    why = why_not(tx, campaign, lock=lock)
     if why is not None:
         raise WrongState(
             f"campaign {campaign.id} ({campaign.name}) is not retried: {why}; nothing was changed"
         )
 
 
-def _why_not(tx: Connection, campaign: Campaign, *, lock: bool = True) -> str | None:
+def why_not(tx: Connection, campaign: Campaign, *, lock: bool = True) -> str | None:
     """Why the vendor would take no message of its content, by what is known; None where it would."""
     return templates.why_not(tx, campaign.kind, campaign.type, campaign.content, lock=lock) or media.why_not(
         tx, campaign.sender, campaign.type, campaign.content, lock=lock

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -65,14 +65,26 @@ def ledger_blockers(of: Settings, database: Database, campaign: Campaign | None 
     Raises LedgerUnreachable, LedgerUnfit.
     """
     with database.translated_errors(), database.read() as tx:
-        found = [
-            *_pauses(tx, of, campaign),
-            *_no_worker(tx),
-            *_missing_keys(tx, of, campaign),
-            *_full_disks(of, database),
-        ]
+        found = recorded_blockers(tx, of, database, campaign)
     # Redis is asked outside of the transaction: where it is away, that takes seconds.
     return [*found, *_outage(of, database)]
+
+
+def recorded_blockers(
+    tx: Connection, of: Settings, database: Database, campaign: Campaign | None = None
+) -> list[Check]:
+    """Those of the ledger, the keys and the disks, without a look at Redis."""
+    return [
+        *_pauses(tx, of, campaign),
+        *_no_worker(tx),
+        *_missing_keys(tx, of, campaign),
+        *_full_disks(of, database),
+    ]
+
+
+def without_recorded(found: Iterable[Check]) -> list[Check]:
+    """Of the blockers of an installation those that are not in the ledger: Redis, the relay, the vendor."""
+    return [each for each in found if each.about in ("relay", "vendor") or each.about.startswith("Redis")]
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,21 +36,23 @@ def failures(tx: Connection, id_or_name: str) -> dict[str, Any]:
     """
     campaign = campaigns.find(tx, id_or_name)
     statuses = counters.of(tx, [campaign.id])[campaign.id].statuses
-    items = []
-    for status, error, count in progress.failure_reasons(tx, campaign.id, 100):
-        # What left a person out is in our own words, which may name a campaign's id.
-        found = None if status == Status.SUPPRESSED.value else explain(error)
-        items.append(
-            {
-                "status": status,
-                "count": count,
-                "error": error,
-                "code": found and found.code,
-                "sentence": found.meaning if found is not None else error,
-                "remedy": found.consequence if found is not None else _REMEDIES.get(status),
-            }
-        )
+    found = progress.failure_reasons(tx, campaign.id, 100)
+    items = [explained(status, error, count) for status, error, count in found]
     return {"items": items, "next": None, "sampled": reasons_sampled(statuses)}
+
+
+def explained(status: str, error: str, count: int) -> dict[str, Any]:
+    """A reason with its code, sentence and what follows."""
+    # What left a person out is in our own words, which may name a campaign's id.
+    found = None if status == Status.SUPPRESSED.value else explain(error)
+    return {
+        "status": status,
+        "count": count,
+        "error": error,
+        "code": found and found.code,
+        "sentence": found.meaning if found is not None else error,
+        "remedy": found.consequence if found is not None else _REMEDIES.get(status),
+    }
 
 
 def timeline(tx: Connection, id_or_name: str, *, limit: int, after: str | None = None) -> Page:

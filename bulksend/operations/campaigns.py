@@ -36,6 +36,7 @@ from bulksend.messaging.failure_share import format_max_failed
 from bulksend.messaging.outcome import Scope
 from bulksend.messaging.states import HELD, SENT, WAITING, CampaignStatus
 from bulksend.messaging.units import format_due, format_instant, parse_choice
+from bulksend.operations.access import Principal
 from bulksend.operations.blockers import find_blockers
 from bulksend.operations.json_shape import Page, checked_after, to_json
 from bulksend.operations.limiter import OpenLimiter, set_flag
@@ -165,6 +166,13 @@ def find(tx: Connection, id_or_name: str) -> Campaign:
     return campaigns.find(tx, id_or_name)
 
 
+def find_for(tx: Connection, principal: Principal, id_or_name: str) -> Campaign:
+    """The same, if the principal may act on its kind and sender. Raises CampaignNotFound, AccessDenied."""
+    campaign = campaigns.find(tx, id_or_name)
+    principal.check_send(campaign.kind, campaign.sender)
+    return campaign
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filter:
     """Which campaigns, each field as a person or a program writes it; None does not filter."""
@@ -227,7 +235,7 @@ def show(of: Settings, database: Database, id_or_name: str) -> dict[str, Any]:
     return {**shown, "stopped_by": [str(blocker) for blocker in blockers]}
 
 
-def details(tx: Connection, id_or_name: str) -> Details:
+def details(tx: Connection, id_or_name: str, *, refused_shown: int = REFUSED_SHOWN) -> Details:
     """One campaign by the ledger: messages by status, rate, reasons of failures, refused rows, acts.
 
     Raises CampaignNotFound.
@@ -260,7 +268,7 @@ def details(tx: Connection, id_or_name: str) -> Details:
         "reasons": [{"status": s, "error": e, "count": n} for s, e, n in progress.failure_reasons(tx, id)],
         "reasons_of": reasons_sampled(counts.statuses),
         "latency": _latency(tx, campaign),
-        "refused": [dict(row) for row in campaigns.refused_rows(tx, id, REFUSED_SHOWN)],
+        "refused": [dict(row) for row in campaigns.refused_rows(tx, id, refused_shown)],
         "acts": acts_on(tx, "campaign", id),
     }
 

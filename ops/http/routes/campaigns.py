@@ -435,11 +435,8 @@ def _act(
 
 
 def _check(services: Services, principal: Principal, id: str) -> Campaign:
-    """The campaign, if the principal may act on its kind and sender. Raises CampaignNotFound, AccessDenied."""
     with services.database.read() as tx:
-        campaign = operations.find(tx, id)
-    principal.check_send(campaign.kind, campaign.sender)
-    return campaign
+        return operations.find_for(tx, principal, id)
 
 
 @router.get("/{id}/refusals")
