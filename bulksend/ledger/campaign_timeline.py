@@ -94,7 +94,9 @@ def condensed(tx: Connection, campaign_id: str, points: int) -> tuple[int, list[
     step = -(-minutes // points) * MINUTE_MS
     within = mine & c.minute.between(first, last)
     newest = select(func.max(c.minute)).where(within).group_by((c.minute - first) // step)
-    rows = tx.execute(select(campaign_minutes).where(mine, c.minute.in_(newest)).order_by(c.minute)).mappings()
+    rows = tx.execute(
+        select(campaign_minutes).where(mine, c.minute.in_(newest)).order_by(c.minute)
+    ).mappings()
     return step, [Minute(row["minute"], json.loads(row["statuses"]), row["attempts"]) for row in rows]
 
 

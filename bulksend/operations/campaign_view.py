@@ -12,7 +12,15 @@ from typing import Any
 from sqlalchemy import Connection
 
 from bulksend.errors import NotFound
-from bulksend.ledger import campaign_timeline, campaigns, content_checks, legal_holds, media, senders, templates
+from bulksend.ledger import (
+    campaign_timeline,
+    campaigns,
+    content_checks,
+    legal_holds,
+    media,
+    senders,
+    templates,
+)
 from bulksend.ledger import uploads as ledger_uploads
 from bulksend.ledger.campaigns import Campaign
 from bulksend.ledger.clock import read_clock
@@ -40,7 +48,7 @@ _ENDED = (CampaignStatus.FINISHED, CampaignStatus.CANCELLED)
 
 
 def view(of: Settings, database: Database, id_or_name: str) -> dict[str, Any]:
-    """``details`` with ``failures`` in sentences, ``left_out`` by rule, ``content``, ``throughput``, ``hold``, and more.
+    """``details``, ``failures`` in sentences, ``left_out`` by rule, ``content``, ``throughput``, ``hold`` and more.
 
     ``why_not`` has each act: None where it is possible, else why it is not, in one word. ``blockers`` are those in
     the ledger. A file whose campaign does not exist (yet) has what ``without_campaign`` has. Raises CampaignNotFound.

@@ -182,4 +182,7 @@ def as_json(job: Job) -> dict[str, Any]:
         "bytes": result.get("bytes"),
         "error": job.error,
         "created_at": format_instant(job.created_at),
+        "requested_by": job.actor,
+        "campaign_id": job.arguments["campaign"],
+        **{name: job.arguments.get(name) for name in ("refused", "masked", "audience")},
     }

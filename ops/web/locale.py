@@ -9,6 +9,7 @@ from functools import cached_property
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from markupsafe import Markup
+from phonenumbers.geodata.locale import LOCALE_DATA
 
 from ops.web import catalogues
 
@@ -105,6 +106,15 @@ class Locale:
             if len(parts) == 2 or (parts and not left):
                 break
         return " ".join(parts)
+
+    def country(self, code: str | None) -> str:
+        """The name of an ISO 3166 country; its code where it has none in this language."""
+        if code is None:
+            return self.t("words.country_unknown")
+        names = LOCALE_DATA.get(code, {})
+        name = names.get("zh" if self.language == "zh-CN" else "en", code)
+        # "*de": the same as in German.
+        return names.get(name[1:], code) if name.startswith("*") else name
 
     def moment(self, at: str | int | datetime) -> datetime:
         """An instant of an operation (ISO 8601, or ms since the epoch) in the viewer's zone."""

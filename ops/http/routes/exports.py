@@ -15,6 +15,7 @@ from bulksend.errors import NotFound
 from bulksend.ledger.database import Database
 from bulksend.ledger.jobs import Job
 from bulksend.messaging import Status
+from bulksend.operations.access import Principal
 from bulksend.operations.exports import KIND, as_json, list_exports, request_export, show_export
 from bulksend.operations.json_shape import Page
 from bulksend.operations.messages import Filter
@@ -103,6 +104,11 @@ def get(id: str, services: ServicesDep, principal: Viewer) -> dict[str, Any]:
 @router.get("/v1/exports/{id}/file", response_class=FileResponse)
 def get_file(id: str, request: Request, services: ServicesDep, principal: Viewer) -> FileResponse:
     """The file of an export that is done, or one range of it. Its ETag is the file's SHA-256."""
+    return file_of(request, services, principal, id)
+
+
+def file_of(request: Request, services: Services, principal: Principal, id: str) -> FileResponse:
+    """The answer with the file. Raises NotFound, AccessDenied, HTTPException."""
     job = show_export(services.database, principal, id)
     path = _path(services, job)
     format = str(job.arguments["format"])

@@ -5,18 +5,24 @@ Its addresses have an id where others have fixed words (``/campaigns/new``): thi
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Lock
 from typing import Any
 
 from fastapi import APIRouter, Response
+from fastapi.responses import HTMLResponse
 
-from bulksend.errors import AccessDenied, BulksendError, InvalidValue
+from bulksend.errors import AccessDenied, BulksendError, CampaignNotFound, InvalidValue, TooManyRequests
 from bulksend.messaging.states import WAITING, Kind, Status
 from bulksend.operations import campaign_pages, campaign_settings, campaign_view, campaigns, legal_holds
 from bulksend.operations.access import Role
 from bulksend.operations.blockers import without_recorded
+from bulksend.operations.breakdown import break_down
 from bulksend.operations.campaigns import NO_REASON, Act, ActResult
 from bulksend.operations.json_shape import masked_words
 from bulksend.operations.paces import pace_now
+from bulksend.operations.report import report as write_report
 from ops.web.forms import AdminForm, Form, OperatorForm
 from ops.web.pages import OperatorPage, Page, ViewerPage
 from ops.web.problems import Problem, problem_of
@@ -41,7 +47,9 @@ def _shown(page: Page, id: str, *, problem: Problem | None = None, tried: str = 
     status = 200 if problem is None else problem.status
     if "reasons" not in found:
         return page.render("campaign_upload.html", found=found, status=status)
-    blockers = found["blockers"] + (without_recorded(page.console.blockers.now()) if found["ended_at"] is None else [])
+    blockers = found["blockers"] + (
+        without_recorded(page.console.blockers.now()) if found["ended_at"] is None else []
+    )
     if not page.user.sees_numbers:
         blockers = [each.masked() for each in blockers]
     chart = found["throughput"]
@@ -102,12 +110,14 @@ def _act(form: Form, id: str, what: Act, *, force: bool = False) -> Response:
     page = form.page
     try:
         done = _done(form, id, what, force=force)
-    except (AccessDenied, BulksendError) as error:
-        if isinstance(error, AccessDenied):
-            raise
+    except AccessDenied:
+        raise
+    except BulksendError as error:
         return _shown(page, id, problem=problem_of(error), tried=what.value)
-    said = f"campaign.said.{what}" if done.changed else "campaign.said.unchanged"
-    return page.redirect(f"/campaigns/{done.campaign.id}", said, name=done.campaign.name, count=done.in_flight)
+    said = "campaign.said." + what.value if done.changed else "campaign.said.unchanged"
+    return page.redirect(
+        f"/campaigns/{done.campaign.id}", said, name=done.campaign.name, count=done.in_flight
+    )
 
 
 def _done(form: Form, id: str, what: Act, *, force: bool = False) -> ActResult:
@@ -149,7 +159,9 @@ def cancel(id: str, form: OperatorForm) -> Response:
     return page.redirect(f"/campaigns/{campaign.id}", said, name=campaign.name, count=int(done.changed or 0))
 
 
-def _cancel_page(page: Page, id: str, *, form: Form | None = None, problem: Problem | None = None) -> Response:
+def _cancel_page(
+    page: Page, id: str, *, form: Form | None = None, problem: Problem | None = None
+) -> Response:
     found = _found(page, id)
     of = found["statuses"].get
     counts = {
@@ -183,9 +195,11 @@ def retry(id: str, form: OperatorForm) -> Response:
         raise
     except BulksendError as error:
         return _retry_page(page, id, problem_of(error))
-    goes_on = done.retried is not None and done.retried.goes_on
-    said = "campaign.said.retry_goes_on" if goes_on else "campaign.said.retry" if done.changed else "campaign.said.unchanged"
-    return page.redirect(f"/campaigns/{done.campaign.id}", said, name=done.campaign.name, count=int(done.changed or 0))
+    queued = int(done.changed or 0)
+    said = "campaign.said.retry" if queued else "campaign.said.unchanged"
+    if done.retried is not None and done.retried.goes_on:
+        said = "campaign.said.retry_goes_on"
+    return page.redirect(f"/campaigns/{done.campaign.id}", said, name=done.campaign.name, count=queued)
 
 
 def _retry_page(page: Page, id: str, problem: Problem | None = None) -> Response:
@@ -220,24 +234,33 @@ def set_settings(id: str, form: OperatorForm) -> Response:
         campaign = campaigns.find_for(tx, page.user, id)
     new = {name: form.text(name) for name in SETTINGS if form.text(name) != form.text(f"was_{name}")}
     try:
-        weight = new.pop("weight", None)
         if "rate" in new:
             new["rate"] = new["rate"] or "none"
         if "max_failed" in new and not new["max_failed"]:
-            raise InvalidValue("max_failed", "", "cannot be taken back; write a share like 5%, or none for never")
+            raise InvalidValue(
+                "max_failed", "", "cannot be taken back; write a share like 5%, or none for never"
+            )
         done = campaign_settings.change(
             page.database,
             campaign.id,
             actor=page.user.actor,
             why=form.optional("why") or NO_REASON,
             timezone=page.locale.zone,
-            weight=None if weight is None else int(weight) if weight.isdecimal() and len(weight) < 9 else weight,  # type: ignore[arg-type]
-            **new,
+            name=new.get("name"),
+            rate=new.get("rate"),
+            send_at=new.get("send_at"),
+            max_failed=new.get("max_failed"),
+            weight=_weight(new.get("weight")),
         )
     except BulksendError as error:
         return _settings_page(page, id, form, problem_of(error))
     said = "campaign.said.set" if done["changed"] else "campaign.said.unchanged"
     return page.redirect(f"/campaigns/{campaign.id}", said, name=done["name"], count=0)
+
+
+def _weight(text: str | None) -> int | None:
+    """0, which is none, for what is no number."""
+    return None if text is None else int(text) if text.isascii() and text.isdecimal() and len(text) < 9 else 0
 
 
 def _settings_page(page: Page, id: str, form: Form | None = None, problem: Problem | None = None) -> Response:
@@ -300,6 +323,56 @@ def refusals(id: str, page: ViewerPage, after: str | None = None) -> Response:
         campaign = campaigns.find(tx, id)
         rows = campaign_pages.refusals(tx, campaign.id, limit=ROWS, after=after)
     return page.render("campaign_refusals.html", campaign=campaign, rows=rows, after=after)
+
+
+#: A larger campaign is counted when a person asks for it; so many messages are counted in a second.
+COUNTED_AT_ONCE, COUNTED_A_SECOND = 100_000, 150_000
+COUNTRIES, HOURS = 30, 168
+HOUR = ("hour", "accepted", "delivered", "read", "failed")
+#: One at a time reads all messages of a campaign: the ledger has other work.
+_counting = Lock()
+
+
+@contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    if not _counting.acquire(blocking=False):
+        raise TooManyRequests("another campaign is being counted; try again in a moment")
+    try:
+        yield
+    finally:
+        _counting.release()
+
+
+@router.get("/breakdown")
+def breakdown(id: str, page: ViewerPage, count: str = "") -> Response:
+    """It by country, hour and reason; of a large one, when it is asked for."""
+    found = _found(page, id)
+    if "reasons" not in found:
+        raise CampaignNotFound(f"the file {found['campaign_id']} has no campaign yet")
+    counted: dict[str, Any] | None = None
+    if not found["why_not"]["breakdown"] and (count or found["total"] <= COUNTED_AT_ONCE):
+        with _one_at_a_time(), page.database.read() as tx:
+            counted = {**break_down(tx, found["campaign_id"])}
+    return page.render(
+        "campaign_breakdown.html",
+        found=found,
+        counted=counted,
+        seconds=max(1, found["total"] // COUNTED_A_SECOND),
+        country_of=page.locale.country,
+        hours=[[each[name] for name in HOUR] for each in counted["hours"][-HOURS:]] if counted else [],
+        most=(COUNTRIES, HOURS),
+    )
+
+
+@router.get("/report")
+def report(id: str, page: ViewerPage) -> Response:
+    """The report as a file: one HTML page without numbers."""
+    with page.database.read() as tx:
+        campaign = campaigns.find(tx, id)
+    with _one_at_a_time():
+        text = write_report(page.database, campaign.id, timezone=page.locale.zone)
+    name = f"campaign-{campaign.id}.html"
+    return HTMLResponse(text, headers={"Content-Disposition": f'attachment; filename="{name}"'})
 
 
 @router.get("/timeline")
