@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import APIRouter, Response
@@ -47,7 +48,7 @@ def _page(
     problem: Problem | None = None,
 ) -> Response:
     found = exports.list_exports(page.database, page.user, limit=SHOWN, after=after)
-    may_have_people, t = page.may(Role.SENDER), page.locale.t
+    kinds = [each for each in WHAT if page.may(Role.SENDER) or not each.startswith(AUDIENCE)]
     return page.render(
         "exports.html",
         status=200 if problem is None else problem.status,
@@ -56,16 +57,15 @@ def _page(
         full=full,
         after=after,
         problem=problem,
-        kinds=[
-            (each, t("exports.what." + each))
-            for each in WHAT
-            if may_have_people or not each.startswith(AUDIENCE)
-        ],
-        formats=[
-            (ending, t("exports.format." + ending)) for ending in (each.lstrip(".") for each in FORMATS)
-        ],
+        kinds=_choices(page, "exports.what.", kinds),
+        formats=_choices(page, "exports.format.", [ending.lstrip(".") for ending in FORMATS]),
         statuses=list(Status),
     )
+
+
+def _choices(page: Page, keys: str, values: Sequence[str]) -> list[tuple[str, str]]:
+    """Each value with its text, whose key begins with ``keys``."""
+    return [(value, page.locale.t(keys + value)) for value in values]
 
 
 @router.post("")
