@@ -80,11 +80,6 @@ def held(tx: Connection) -> Held:
     )
 
 
-def on_campaign(tx: Connection, id: str) -> LegalHold | None:
-    """The hold on a campaign; None where there is none."""
-    return next((hold for hold in every(tx) if (hold.scope, hold.subject) == (CAMPAIGN, id)), None)
-
-
 def on_person(tx: Connection, number: str, campaign_ids: Collection[str]) -> LegalHold | None:
     """The first hold on a person or on one of these campaigns; None where there is none."""
     subjects = {(PERSON, canonical_number(number)), *((CAMPAIGN, id) for id in campaign_ids)}

@@ -16,7 +16,6 @@ from bulksend.ledger import (
     campaign_timeline,
     campaigns,
     content_checks,
-    legal_holds,
     media,
     senders,
     templates,
@@ -33,11 +32,11 @@ from bulksend.messaging.states import CampaignStatus, Kind, MessageType, Status
 from bulksend.messaging.template_fit import content_of, template_of
 from bulksend.messaging.template_shape import shape_from_json
 from bulksend.messaging.units import format_instant
-from bulksend.operations import legal_holds as holds
 from bulksend.operations.blockers import recorded_blockers
 from bulksend.operations.campaign_pages import explained
 from bulksend.operations.campaigns import details, sent
 from bulksend.operations.json_shape import to_json
+from bulksend.operations.legal_holds import hold_on
 from bulksend.operations.paces import changes_of
 from bulksend.operations.uploads import shown_upload, without_campaign
 from bulksend.settings import Settings
@@ -61,7 +60,6 @@ def view(of: Settings, database: Database, id_or_name: str) -> dict[str, Any]:
         shown = details(tx, campaign.id, refused_shown=REFUSED)
         sender = senders.by_phones(tx, [campaign.sender]).get(campaign.sender)
         sender_rate = None if sender is None else sender.rate
-        hold = legal_holds.on_campaign(tx, campaign.id)
         reasons = [(each["status"], each["error"], each["count"]) for each in shown["reasons"]]
         is_open, now_ms = campaign.ended_at is None, read_clock(tx)
         return {
@@ -78,7 +76,7 @@ def view(of: Settings, database: Database, id_or_name: str) -> dict[str, Any]:
             "left_out": left_out(reasons),
             "content": content_shown(tx, campaign),
             "throughput": throughput(tx, campaign, shown["acts"], sender_rate),
-            "hold": None if hold is None else holds.as_json(hold),
+            "hold": hold_on(tx, campaign.id),
             "blockers": recorded_blockers(tx, of, database, campaign) if is_open else [],
             "why_not": why_not(campaign, shown["statuses"], now_ms),
             "content_problem": content_checks.why_not(tx, campaign, lock=False)

@@ -37,6 +37,12 @@ def list_holds(database: Database) -> list[dict[str, Any]]:
         return _shown(tx, *legal_holds.every(tx))
 
 
+def hold_on(tx: Connection, campaign_id: str) -> dict[str, Any] | None:
+    """The hold on a campaign; None where there is none."""
+    found = [hold for hold in legal_holds.every(tx) if (hold.scope, hold.subject) == (CAMPAIGN, campaign_id)]
+    return _shown(tx, *found)[0] if found else None
+
+
 def remove_hold(database: Database, id: str, *, actor: str, why: str) -> dict[str, Any]:
     """End a hold, on record. Raises NotFound."""
     with database.write() as tx:
