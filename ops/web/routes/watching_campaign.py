@@ -15,7 +15,7 @@ from fastapi.responses import HTMLResponse
 
 from bulksend.errors import AccessDenied, BulksendError, CampaignNotFound, InvalidValue, TooManyRequests
 from bulksend.messaging.states import WAITING, Kind, Status
-from bulksend.operations import campaign_pages, campaign_settings, campaign_view, campaigns, legal_holds
+from bulksend.operations import campaign_overview, campaign_pages, campaign_settings, campaigns, legal_holds
 from bulksend.operations.access import Role
 from bulksend.operations.blockers import without_recorded
 from bulksend.operations.breakdown import break_down
@@ -69,11 +69,11 @@ def _shown(page: Page, id: str, *, problem: Problem | None = None, tried: str = 
 
 
 def _found(page: Page, id: str) -> dict[str, Any]:
-    found = campaign_view.view(page.services.settings, page.database, id)
+    found = campaign_overview.view(page.services.settings, page.database, id)
     blockers = found.pop("blockers", [])
     if not page.user.sees_numbers:
         found = masked_words(found)
-    return found | {"blockers": blockers, "reached": campaign_view.reached(found["statuses"])}
+    return found | {"blockers": blockers, "reached": campaign_overview.reached(found["statuses"])}
 
 
 def _can_act(page: Page, found: dict[str, Any]) -> bool:
@@ -325,7 +325,7 @@ def refusals(id: str, page: ViewerPage, after: str | None = None) -> Response:
     return page.render("campaign_refusals.html", campaign=campaign, rows=rows, after=after)
 
 
-#: A larger campaign is counted when a person asks for it; so many messages are counted in a second.
+#: A larger campaign is counted when a person asks for it, at about this rate a second.
 COUNTED_AT_ONCE, COUNTED_A_SECOND = 100_000, 150_000
 COUNTRIES, HOURS = 30, 168
 HOUR = ("hour", "accepted", "delivered", "read", "failed")
