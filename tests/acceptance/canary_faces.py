@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 
 from bulksend import bootstrap
-from bulksend.operations import api_keys, receipt_tokens, webhooks
+from bulksend.operations import api_keys, receipt_tokens, sessions, users, webhooks
 from bulksend.operations.access import Role
 from ops.local.ports import free_port
 from tests.acceptance.canaries import (
@@ -168,6 +168,26 @@ def a_program_asks(faces: Faces) -> None:
     assert [answer for answer in refused if not 400 <= answer.status_code < 500] == []
     clean((answer.text for answer in good + refused), "answers")
     clean((str(answer.headers) for answer in good + refused), "headers of answers")
+
+
+def a_person_looks(faces: Faces) -> None:
+    """A viewer signs in to the console, is refused with a password, and looks; no page says a canary."""
+    database, base = faces.site.ledger, faces.api.base_url
+    users.add_user(database, name="ann", role=Role.VIEWER, actor="test")
+    link = sessions.make_link(database, "ann", actor="test")["link_token"]
+    sent_by = {"Origin": str(base).rstrip("/"), "Accept": "text/html"}
+    with httpx.Client(base_url=base, headers=sent_by, timeout=30, trust_env=False) as browser:
+        refused = browser.post("/sign-in", data={"name": "ann", "password": CODE})
+        signed_in = browser.post("/sign-in/link", data={"token": link})
+        pages = [browser.get(path) for path in ("/", "/campaigns", f"/campaigns?name={OTP_TO[0]}")]
+        pages.append(browser.get(f"/{OTP_TO[0]}"))
+        token = next(iter(browser.cookies.values()))
+    assert [answer.status_code for answer in (refused, signed_in, *pages)] == [401, 303, 200, 200, 200, 404]
+    shown = [answer.text for answer in (refused, *pages[:2], pages[3])]
+    # What was typed stands in the page of the one who typed it, and in its address.
+    clean(shown, "pages")
+    clean((str(answer.headers) for answer in (refused, signed_in, *pages)), "headers of pages")
+    assert all(token not in text for text in shown)
 
 
 def _done(api: httpx.Client, made: httpx.Response) -> httpx.Response:

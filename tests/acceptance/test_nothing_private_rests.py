@@ -46,6 +46,7 @@ from tests.acceptance.canaries import (
 )
 from tests.acceptance.canary_faces import (
     Faces,
+    a_person_looks,
     a_program_asks,
     command_lines_are_clean,
     faces,
@@ -91,6 +92,7 @@ def test_no_number_content_code_or_secret_rests_or_is_said_where_it_has_no_busin
     ):
         blast = send_blast(site, "blast")
         a_program_asks(programs)
+        a_person_looks(programs)
         codes = [send_code(site, to, f"login-{n}") for n, to in enumerate(OTP_TO)]
         seen: set[str] = set()
 

@@ -21,6 +21,7 @@ from bulksend.broker import LEADER_KEY
 from bulksend.errors import InvalidInput
 from bulksend.ledger.database import Database
 from bulksend.settings import Settings
+from ops.http.server import STOP_S
 from ops.local.ports import free_port, is_free
 from ops.local.valkey import EmbeddedValkey
 from ops.stack import ROOT, Stack, running, sqlite_url
@@ -271,7 +272,7 @@ def relay_leads(stack: Stack) -> None:
             time.sleep(0.05)
 
 
-def test_up_serves_the_api_and_keeps_its_key(tmp_path: Path) -> None:
+def test_up_serves_api_and_console_keeps_its_key_and_stops_while_pages_are_open(tmp_path: Path) -> None:
     stack = Stack(tmp_path / "stack", environ=plain_environ(), api_port=free_port())
     with running(stack):
         keys = [stack.owner_key(), stack.owner_key()]
@@ -282,3 +283,19 @@ def test_up_serves_the_api_and_keeps_its_key(tmp_path: Path) -> None:
             assert client.get("/readyz").json() == {"status": "ok"}
         file.write_text("bsk_a_b")
         assert stack.owner_key() not in ("bsk_a_b", keys[0])
+        links = [stack.sign_in_link(), stack.sign_in_link()]
+        with httpx.Client(
+            base_url=str(stack.api_origin), headers={"Origin": str(stack.api_origin)}
+        ) as browser:
+            said = [browser.post("/sign-in/link", data={"token": link}).status_code for link in links]
+            assert said == [401, 303], "only the newest link is good"
+            assert "Overview" in browser.get("/").text
+            with browser.stream("GET", "/live?topic=campaigns") as page:
+                assert next(page.iter_lines()) == "event: alive"
+                serve = stack.member("serve").child
+                assert serve is not None
+                began = time.monotonic()
+                serve.ask_to_stop()
+                serve.wait_or_kill(60.0)
+                # An answer that has begun is waited for, STOP_S at most.
+                assert time.monotonic() - began < STOP_S
