@@ -109,7 +109,8 @@ def _page(request: Request, problem: Problem) -> Response:
     token = cookies.session_token(request)
     if user is not None and token is not None:
         visit = Page(request, console, visit.locale, user, token)
-    return visit.render("problem.html", status=problem.status, problem=problem)
+    # An address that there is not may hold anything: the page does not repeat it.
+    return visit.render("problem.html", status=problem.status, problem=problem, here="/", path="/nothing")
 
 
 def wants_page(request: Request) -> bool:
