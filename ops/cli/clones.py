@@ -56,7 +56,8 @@ def clone(
     if file is None:
         if again or dry_run or into is not None:
             raise InvalidInput(
-                f"--rest: is sent once; `bulksend campaigns show {id}` has its numbers. Give it alone"
+                "--rest: goes to each person once and has no dry run; leave out --again, --continue and --dry-run. "
+                f"`bulksend campaigns show {id}` has its numbers"
             )
         plan = plan_rest(database, id, of=of, created_by=actor(), name=name, at=at, naming=as_cli_option)
         say_notes(plan.notes)

@@ -16,6 +16,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, TextIO
 
 from bulksend.messaging.units import format_schedule, zone_of
+from bulksend.operations.act_changes import change_text
 from bulksend.operations.json_shape import INSTANTS
 
 if TYPE_CHECKING:
@@ -318,7 +319,7 @@ def acts_table(acts: Sequence[Mapping[str, Any]], times: Times) -> None:
     """Acts of operators; what changed, and the address and request they came by, where any has them."""
     if not acts:
         return
-    rows = [{**act, "change": _change(act.get("before") or {}, act.get("after") or {})} for act in acts]
+    rows = [{**act, "change": change_text(act.get("before"), act.get("after"))} for act in acts]
     columns = ["at", "actor", "act", "why"]
     columns += [name for name in ("change", "ip", "request_id") if any(row.get(name) for row in rows)]
     table(
@@ -349,22 +350,6 @@ def paces_table(slowed: Sequence[Mapping[str, Any]], times: Times) -> None:
         title="Throttled by the vendor",
         times=times,
     )
-
-
-def _change(before: Mapping[str, object], after: Mapping[str, object]) -> str:
-    """``rate: 80 to 40``, one after another."""
-    return ", ".join(
-        f"{name}: {_worded(before[name])} to {_worded(value)}"
-        if name in before
-        else f"{name}: {_worded(value)}"
-        for name, value in after.items()
-    )
-
-
-def _worded(value: object) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return "none" if value in (None, "") else f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _which(group: Sequence[RefusedRow]) -> str:

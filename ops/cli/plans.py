@@ -102,8 +102,9 @@ def _show(made: Mapping[str, Any], zone: str) -> None:
     from bulksend.messaging.units import counted
     from ops.cli.output import Times, pairs, refused_rows, say
     from producer.forecast import cost_text, countries_text
+    from producer.intake_report import with_rules
 
-    left_out = ("duplicates", "superseded", "already", "suppressed", "refused_count")
+    left_out = ("duplicates", "superseded", "already", "refused_count")
     cost, template = made["cost"], made["template"]
     pairs(
         {
@@ -112,6 +113,9 @@ def _show(made: Mapping[str, Any], zone: str) -> None:
             "rows": f"{made['rows']:,}",
             "sends": f"{made['to_send']:,}",
             **{name.removesuffix("_count"): f"{made[name]:,}" for name in left_out if made[name]},
+            "suppressed": with_rules(made["suppressed"], made["suppressed_by"])
+            if made["suppressed"]
+            else None,
             "countries": countries_text(made["countries"]),
             "template": None if template is None else f"{template['name']} ({template['language']})",
             "begins_at": made["begins_at"],

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 
 from bulksend import __version__
 from bulksend.messaging.units import zone_of
+from bulksend.operations.act_changes import change_text
 from bulksend.operations.breakdown import Breakdown
 from bulksend.operations.report.charts import Bar, Part, Series, bars, columns
 from bulksend.operations.report.html import figure, paragraph, percent, section, table, written
@@ -271,11 +272,17 @@ class ReportPage:
         texts, acts = self._texts, self._shown["acts"]
         if not acts:
             return ""
-        rows = [(self._time(each["at"]), each["act"], each["actor"], each["why"]) for each in acts]
+        rows = [(self._time(each["at"]), each["act"], each["actor"], _why(each)) for each in acts]
         return section(texts.acts, table([texts.when, texts.act, texts.actor, texts.why], rows, words=(3,)))
 
     def _time(self, instant: str) -> str:
         return f"{datetime.fromisoformat(instant).astimezone(self._zone):%Y-%m-%d %H:%M:%S}"
+
+
+def _why(act: Mapping[str, Any]) -> str:
+    """Why it was done, and what it changed, unless the act itself says so."""
+    change = "" if act["act"] in ("pause", "resume") else change_text(act.get("before"), act.get("after"))
+    return f"{act['why']} ({change})" if change else str(act["why"])
 
 
 def _steps(first: datetime, last: datetime, step: timedelta) -> Iterator[datetime]:

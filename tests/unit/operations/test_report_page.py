@@ -112,3 +112,20 @@ def test_each_status_and_kind_of_a_campaign_has_words() -> None:
 def test_a_paused_campaign_says_why() -> None:
     html = page(shown={"status": "paused", "paused_at": BEGIN.isoformat(), "pause_why": "a <wrong> picture"})
     assert "‖ paused</b>: a &lt;wrong&gt; picture" in html
+
+
+def test_an_act_says_what_it_changed_and_a_pause_says_it_already() -> None:
+    at = {"at": "2030-03-01T08:00:00.000+00:00", "actor": "ada"}
+    acts = [
+        {**at, "act": "set", "why": "slower", "before": {"rate": 80.0}, "after": {"rate": 40.0}},
+        {
+            **at,
+            "act": "pause",
+            "why": "wrong picture",
+            "before": {"paused": False},
+            "after": {"paused": True},
+        },
+    ]
+    made = page(shown={**SHOWN, "acts": acts})
+    assert "slower (rate: 80 to 40)" in made
+    assert "wrong picture</td>" in made
