@@ -109,19 +109,22 @@ def lay_out(
     width: int,
     *,
     optional: Sequence[str] = (),
+    last: Sequence[str] = (),
     rule: str = "─",
 ) -> Layout:
     """A table of at most ``width`` cells a line.
 
     Where it does not fit, in this order: empty columns are left out; ``optional`` ones are, one by one; the longest
-    text goes below its row; the hour of an instant goes below its day; each row becomes a block of one line a column.
+    text goes below its row; ``last`` columns are left out, one by one; the hour of an instant goes below its day; each
+    row becomes a block of one line a column.
     """
     made = [_Column(name, [row[n] for row in rows]) for n, name in enumerate(columns)]
     if not _fits(made, width):
         made = [column for column in made if any(column.cells)] or made
     dropped: list[str] = []
-    for name in optional:
-        if _fits(made, width):
+    for name in [*optional, *last]:
+        below = _longest_text(made) if name in last else None
+        if _fits([column for column in made if column is not below], width):
             break
         if name not in {column.name for column in made}:
             continue

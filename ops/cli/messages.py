@@ -78,7 +78,8 @@ def find(
             [{**row, "campaign": name}[column] for column in columns]
             for row, name in zip(page.items, names, strict=True)
         ],
-        optional=("message_id", "attempts", "campaign"),
+        optional=("message_id", "attempts"),
+        last=("campaign",),
         times=Times(of.timezone or "UTC"),
     )
     if not page.items:

@@ -112,11 +112,13 @@ def table(
     *,
     title: str | None = None,
     optional: Sequence[str] = (),
+    last: Sequence[str] = (),
     times: Times | None = None,
 ) -> None:
     """A table on stdout; values are never read as markup.
 
-    On a narrow terminal ``optional`` columns are left out first, in this order.
+    On a narrow terminal ``optional`` columns are left out first, in this order, and ``last`` ones where that is not
+    enough.
     """
     on_terminal = sys.stdout.isatty()
     zone = times or Times()
@@ -130,7 +132,7 @@ def table(
     from ops.cli.layout import lay_out
 
     out = console()
-    layout = lay_out(columns, cells, out.width, optional=optional, rule=_rule())
+    layout = lay_out(columns, cells, out.width, optional=optional, last=last, rule=_rule())
     if title:
         _print_wrapped(out, title, "title")
     _print_lines(out, layout.lines)

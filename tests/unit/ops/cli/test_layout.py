@@ -115,3 +115,11 @@ def test_an_empty_column_goes_before_any_other() -> None:
     )
     assert made.dropped == []
     assert "2030-03-01 09:00:00" in made.text()[-1]
+
+
+def test_a_last_column_is_left_out_only_where_a_text_below_its_row_does_not_make_room() -> None:
+    columns, row = ["id", "campaign", "error"], ["a" * 30, "spring", "it could not be sent to them at all"]
+    assert lay_out(columns, [row], 40, optional=("campaign",)).dropped == ["campaign"]
+    wide = lay_out(columns, [row], 40, last=("campaign",))
+    assert (wide.dropped, wide.text()[2]) == ([], "a" * 30 + "  spring")
+    assert lay_out(columns, [row], 36, last=("campaign",)).dropped == ["campaign"]
