@@ -5,6 +5,7 @@ The number is the exit code of a command that ends with the error, then the stat
 BulksendError                   1  500  everything below
 ├── InvalidInput                2  422  the input or the setup is wrong; nothing was changed
 │   ├── InvalidValue                    one field of the input: which, its value, why
+│   │   ├── WrongFields                 fields of a form in the console: why, by the field
 │   │   └── TooLate                     a one-time code would wait for longer than it lives; nothing was stored
 │   ├── NotFound                2  404  nothing has that id or name
 │   │   ├── CampaignNotFound

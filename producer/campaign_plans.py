@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from bulksend.ledger.templates import Template
 from bulksend.messaging import Kind, mask_phone
 from bulksend.messaging.argument_naming import ArgumentNaming
 from bulksend.messaging.failure_share import format_max_failed
+from bulksend.messaging.plan import RefusedRow
 from bulksend.messaging.plan_facts import Facts, differences, plan_hash, told
 from bulksend.messaging.preview import Preview, preview
 from bulksend.messaging.template_shape import TemplateShape, shape_from_json
@@ -90,8 +91,11 @@ class CampaignPlans:
         *,
         id: str | None = None,
         request_key: str | None = None,
+        refused: Callable[[Sequence[RefusedRow]], None] = lambda rows: None,
     ) -> Plan:
         """Freeze what a run of the file would do. Nothing is sent. ``request_key`` finds the plan again.
+
+        ``refused`` is told the first refused rows, before the plan is on record.
 
         Raises InvalidInput where a run would, SamePeople; WrongState where the campaign exists already.
         """
@@ -102,6 +106,7 @@ class CampaignPlans:
             raise WrongState(f"there is nothing to plan: {repeated_text(made.repeats)}")
         if not made.messages:
             raise InvalidInput(f"there is nothing to plan: no row of {plan.path.name} becomes a message")
+        refused(made.refused)
         facts = facts_of(plan, made, self.limits.rules)
         plan_id = id or new_id()
         new = NewPlan(

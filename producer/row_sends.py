@@ -34,6 +34,8 @@ from producer.rows import IntakeRequest, RowPlanner
 
 #: Rows that are planned at once: most callers want the first few.
 _CHUNK = 50
+#: A person looks at no row behind this many: to read them takes a second.
+_LOOKED_THROUGH = 200_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +62,46 @@ def preview_rows(plan: FilePlan, database: Database | None, count: int) -> list[
     """
     with nullcontext() if database is None else database.read() as tx:
         now = int(time() * 1000) if tx is None else read_clock(tx)
-        used = template_of(plan.type.value, content_of(plan.template.to_json()))
-        template = None if used is None or tx is None else templates.get(tx, *used)
-    shape: TemplateShape | None = None if template is None else shape_from_json(template.shape)
+        shape = None if tx is None else _shape(tx, plan)
     planned = (row for row in _planned(plan, now) if isinstance(row, NewMessage))
     found = [sample(plan, message, shape) for message in islice(planned, count)]
     if not found:
         raise InvalidValue(plan.path.name, "", "has no row that becomes a message")
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class LookedAt:
+    """A row of a file as its message will look, or why it is refused. ``before``, ``after``: the rows beside it."""
+
+    row: int
+    message: dict[str, Any] | None
+    refused: RefusedRow | None
+    before: int | None
+    after: int | None
+
+
+def look_at_row(plan: FilePlan, database: Database, number: int | None) -> LookedAt:
+    """The row of a number, else the next that there is; None: the first. Nothing is changed.
+
+    Raises InvalidValue where the file ends before it, or it is too far behind; InvalidInput when it cannot be read.
+    """
+    with database.read() as tx:
+        now, shape = read_clock(tx), _shape(tx, plan)
+    before: int | None = None
+    rows = plan.rows(0)
+    for row in islice(rows, _LOOKED_THROUGH):
+        if number is not None and row.row < number:
+            before = row.row
+            continue
+        chunk = _planner(plan, now).next(iter([row]), 1)
+        message = next((sample(plan, each, shape) for each in chunk.planned), None)
+        after = next((each.row for each in rows), None)
+        return LookedAt(row.row, message, next(iter(chunk.refused), None), before, after)
+    field, last = plan.naming("row"), 0 if before is None else before
+    if next(rows, None) is not None:
+        raise InvalidValue(field, str(number), f"is too far behind; the rows up to {last:,} are shown here")
+    raise InvalidValue(field, str(number), f"is not in the file, whose last row is {last:,}")
 
 
 def find_row(plan: FilePlan, number: int | None, now_ms: int) -> NewMessage:
@@ -141,10 +175,20 @@ def _for_the_vendor(tx: Connection, plan: FilePlan) -> dict[str, Any]:
     return with_vendor_ids(plan.type, content, media.vendor_ids(tx, our_files(plan.type, content)))
 
 
-def _planned(plan: FilePlan, now_ms: int) -> Iterator[NewMessage | RefusedRow]:
-    """The rows of the file, in its order."""
+def _shape(tx: Connection, plan: FilePlan) -> TemplateShape | None:
+    used = template_of(plan.type.value, content_of(plan.template.to_json()))
+    template = None if used is None else templates.get(tx, *used)
+    return None if template is None else shape_from_json(template.shape)
+
+
+def _planner(plan: FilePlan, now_ms: int) -> RowPlanner:
     new = plan.campaign(now_ms)
     request = IntakeRequest(plan.rows, new, plan.template, plan.default_region, plan.timezone)
-    for chunk in RowPlanner(request, None, now_ms, now_ms, ()).chunks(_CHUNK):
+    return RowPlanner(request, None, now_ms, now_ms, ())
+
+
+def _planned(plan: FilePlan, now_ms: int) -> Iterator[NewMessage | RefusedRow]:
+    """The rows of the file, in its order."""
+    for chunk in _planner(plan, now_ms).chunks(_CHUNK):
         rows: list[NewMessage | RefusedRow] = [*chunk.planned, *chunk.refused]
         yield from sorted(rows, key=lambda each: each.row)

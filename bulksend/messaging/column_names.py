@@ -129,7 +129,7 @@ def map_columns(
             continue
         if REPLACEMENT_CHARACTER in name:
             raise InvalidInput(f"the name of the column {column[:40]!r} {HAS_REPLACEMENT_CHARACTER}")
-        name = wanted.pop(name)[0] if name in wanted else _reserved_or_own(name)
+        name = wanted.pop(name)[0] if name in wanted else reserved_or_own(name)
         if name in seen:
             by = f" {name!r}, by {naming('columns')}" if given and naming else ""
             raise InvalidInput(
@@ -167,6 +167,7 @@ def _naming_hint(column: str, naming: ArgumentNaming | None) -> str:
     return f", or choose one with {naming('columns', f'to={column}')}" if naming else ""
 
 
-def _reserved_or_own(name: str) -> str:
+def reserved_or_own(name: str) -> str:
+    """What a column of this name, in its normal form, is taken for: ``send at`` is ``send_at``."""
     reserved = name.replace(" ", "_").replace("-", "_")
     return reserved if reserved in RESERVED else name

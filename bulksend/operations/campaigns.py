@@ -183,6 +183,12 @@ class Filter:
     name: str | None = None
 
 
+def get_named(tx: Connection, id_or_name: str) -> dict[str, str]:
+    """A campaign's id and name. Raises CampaignNotFound."""
+    found = campaigns.find(tx, id_or_name)
+    return {"campaign_id": found.id, "name": found.name}
+
+
 def find_page(tx: Connection, filter: Filter, *, limit: int, after: str | None = None) -> Page:
     """The newest matching campaigns; ``after`` is the ``next`` of the page before. Raises InvalidValue."""
     status, kind, sender = filter.status, filter.kind, filter.sender

@@ -19,6 +19,7 @@ from bulksend.ledger.templates import Template, TemplateChange
 from bulksend.messaging.column_names import normal_name
 from bulksend.messaging.masking import mask_digits
 from bulksend.messaging.states import MessageType
+from bulksend.messaging.template_content import TemplateValue, values_of
 from bulksend.messaging.template_fit import content_of, template_of
 from bulksend.messaging.template_shape import TemplateText, fill, shape_from_json, variables_in
 from bulksend.operations.campaigns import acts_on
@@ -88,6 +89,14 @@ def show_template(database: Database, name: str) -> dict[str, Any]:
     if not items:
         raise NotFound(_unknown(name))
     return {"items": items, "next": None}
+
+
+def values_wanted(database: Database, name: str, language: str) -> list[TemplateValue] | None:
+    """The values that a message must give a template; None where the template, or its text, is not known."""
+    with database.read() as tx:
+        found = templates.get(tx, name, language)
+    shape = None if found is None else shape_from_json(found.shape)
+    return None if found is None or shape is None else values_of(shape, found.category)
 
 
 def preview_template(

@@ -6,7 +6,7 @@ An import of suppressions comes as multipart too.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn, TypeVar
 
@@ -19,6 +19,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
 from bulksend.errors import InvalidInput, InvalidValue, TooLarge
+from bulksend.ledger.ids import new_id
 from ops.http.body_limits import UnsupportedType
 from producer.uploads import Incoming, StoredFile, UploadStore
 
@@ -36,6 +37,22 @@ class Posted:
 
     options: dict[str, Any]
     file: StoredFile
+
+
+async def receive_fields(
+    request: Request, store: UploadStore, fields: Sequence[str]
+) -> tuple[dict[str, str], StoredFile]:
+    """A form of a page: its file goes to the disk as it arrives, these fields are short. Nothing is kept on an error.
+
+    Raises as ``receive``.
+    """
+    kind, parameters = parse_options_header(request.headers.get("content-type", ""))
+    _check_announced(request, store)
+    if kind != b"multipart/form-data" or not parameters.get(b"boundary"):
+        raise UnsupportedType("this address takes a form with a file (multipart/form-data)")
+    form = _FieldsForm(store, new_id(), fields)
+    file = await _form(request, form, parameters[b"boundary"])
+    return form.texts(), file
 
 
 async def receive(request: Request, store: UploadStore, id: str, part: str = "campaign") -> Posted:
@@ -56,7 +73,9 @@ async def receive(request: Request, store: UploadStore, id: str, part: str = "ca
         )
     if not parameters.get(b"boundary"):
         raise InvalidValue("Content-Type", "", "has no boundary; let your HTTP library set this header")
-    return await _form(request, _Form(store, id, part), parameters[b"boundary"])
+    form = _Form(store, id, part)
+    file = await _form(request, form, parameters[b"boundary"])
+    return Posted(form.options, file)
 
 
 Body = TypeVar("Body", bound=BaseModel)
@@ -166,7 +185,7 @@ def _no_constant(text: str) -> NoReturn:
 # -- multipart -----------------------------------------------------------------------------------------------------
 
 
-async def _form(request: Request, form: _Form, boundary: bytes) -> Posted:
+async def _form(request: Request, form: _Parts, boundary: bytes) -> StoredFile:
     try:
         parser = MultipartParser(boundary, form.callbacks())
         async for chunk in _chunks(request):
@@ -182,14 +201,16 @@ async def _form(request: Request, form: _Form, boundary: bytes) -> Posted:
         raise
 
 
-class _Form:
+class _Parts:
     """The parts of a form as the parser finds them. Of the file only what was not written yet is in memory."""
 
-    def __init__(self, store: UploadStore, id: str, part: str) -> None:
+    def __init__(self, store: UploadStore, id: str, fields: Sequence[str], most_bytes: int) -> None:
+        """``fields``: the parts beside the file."""
         self._store = store
         self._id = id
-        self._part = part
-        self._options: bytearray | None = None
+        self._names = fields
+        self._most_bytes = most_bytes
+        self._given: dict[str, bytearray] = {}
         self._file_name: str | None = None
         self._incoming: Incoming | None = None
         self._waiting: list[bytes] = []
@@ -222,22 +243,22 @@ class _Form:
     def _on_headers_finished(self) -> None:
         _, parameters = parse_options_header(self._headers.get(b"content-disposition", b""))
         name = parameters.get(b"name", b"").decode("utf-8", "replace")
-        if name not in (self._part, "file"):
+        if name not in (*self._names, "file"):
             raise InvalidValue(
-                name[:40] or "body", "", f"is not a part of a {self._part}; the parts are {self._part}, file"
+                name[:40] or "body",
+                "",
+                f"is not a part of this form; the parts are {', '.join((*self._names, 'file'))}",
             )
-        if name == self._part:
-            if self._options is not None:
-                raise InvalidValue(self._part, "", "is given twice")
-            self._options = bytearray()
-        else:
-            if self._file_name is not None:
-                raise InvalidValue("file", "", "is given twice")
+        if name in self._given or (name == "file" and self._file_name is not None):
+            raise InvalidValue(name, "", "is given twice")
+        if name == "file":
             self._file_name = parameters.get(b"filename", b"").decode("utf-8", "replace")
             if not self._file_name:
                 raise InvalidValue(
                     "file", "", "has no file name; its ending tells the format: .csv, .xlsx, .jsonl"
                 )
+        else:
+            self._given[name] = bytearray()
         self._current = name
 
     def _on_part_data(self, data: bytes, start: int, end: int) -> None:
@@ -245,12 +266,15 @@ class _Form:
             self._waiting.append(data[start:end])
             self.waiting_bytes += end - start
             return
-        assert self._options is not None
-        self._options += data[start:end]
-        if len(self._options) > JSON_BYTES:
-            raise TooLarge(
-                f"the part `{self._part}` may have at most {JSON_BYTES >> 20} MB; the rows go into `file`"
-            )
+        given = self._given[self._current]
+        given += data[start:end]
+        if len(given) > self._most_bytes:
+            raise self._too_large()
+
+    def _too_large(self) -> TooLarge:
+        return TooLarge(
+            f"the part `{self._current}` may have at most {self._most_bytes >> 20} MB; the rows go into `file`"
+        )
 
     def _on_end(self) -> None:
         self._is_complete = True
@@ -265,22 +289,51 @@ class _Form:
         if data:
             self._incoming.write(data)
 
-    def finish(self) -> Posted:
-        """The whole form. Raises InvalidValue when a part is missing."""
+    def finish(self) -> StoredFile:
+        """The file, once the whole form is here. Raises InvalidValue when a part is missing or wrong."""
         if not self._is_complete:
             raise InvalidValue("body", "", "ends in the middle of a part; was the request cut off?")
-        if self._options is None:
-            raise InvalidValue(self._part, "", "is missing: the part with the options as JSON")
+        self.check()
         if self._file_name is None:
             raise InvalidValue("file", "", "is missing: the part with the rows")
-        options = parse_object(bytes(self._options), self._part)
-        if "rows" in options:
-            raise InvalidValue(f"{self._part}.rows", "", "is not allowed beside a file")
         self.flush()
         assert self._incoming is not None
-        return Posted(options, self._incoming.finish())
+        return self._incoming.finish()
+
+    def check(self) -> None:
+        """Raises InvalidValue when a part beside the file is missing or wrong."""
 
     def discard(self) -> None:
         """Leave nothing behind."""
         if self._incoming is not None:
             self._incoming.discard()
+
+
+class _Form(_Parts):
+    """The form of a program: options as JSON, and a file."""
+
+    options: dict[str, Any]
+
+    def __init__(self, store: UploadStore, id: str, part: str) -> None:
+        super().__init__(store, id, (part,), JSON_BYTES)
+        self._part = part
+
+    def check(self) -> None:
+        if self._part not in self._given:
+            raise InvalidValue(self._part, "", "is missing: the part with the options as JSON")
+        if self._file_name is None:
+            raise InvalidValue("file", "", "is missing: the part with the rows")
+        self.options = parse_object(bytes(self._given[self._part]), self._part)
+        if "rows" in self.options:
+            raise InvalidValue(f"{self._part}.rows", "", "is not allowed beside a file")
+
+
+class _FieldsForm(_Parts):
+    """The form of a page: short fields, and a file."""
+
+    def __init__(self, store: UploadStore, id: str, fields: Sequence[str]) -> None:
+        super().__init__(store, id, fields, 1 << 20)
+
+    def texts(self) -> dict[str, str]:
+        """The fields that came."""
+        return {name: value.decode("utf-8", "replace").strip() for name, value in self._given.items()}

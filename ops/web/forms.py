@@ -17,11 +17,13 @@ from urllib.parse import parse_qs
 
 from fastapi import Depends, Request
 
-from bulksend.errors import InvalidInput, TooLarge
+from bulksend.errors import AccessDenied, InvalidInput, TooLarge
 from bulksend.operations.access import Role
 from ops.http.body_limits import BodyReader
+from ops.http.uploads import receive_fields
 from ops.web import csrf
 from ops.web.pages import Page, signed_in
+from producer.uploads import StoredFile, UploadStore
 
 MOST_BYTES, MOST_FIELDS = 1024 * 1024, 2_000
 
@@ -116,10 +118,39 @@ class UploadOf:
         return page
 
 
+@dataclass(frozen=True)
+class FileForm:
+    """A form with a file that works without scripts: its token is a field, which stands before the file."""
+
+    page: Page
+
+    async def receive(self, store: UploadStore, names: Sequence[str]) -> tuple[Fields, StoredFile]:
+        """The fields of these names, and the file, which goes to the disk as it comes.
+
+        Nothing is kept on an error. Raises AccessDenied without the session's token, and as ``receive_fields``.
+        """
+        request = self.page.request
+        # A slow sender would hold the file that is being written for hours.
+        slow = Request(request.scope, BodyReader(request.receive))
+        texts, file = await receive_fields(slow, store, (csrf.FIELD, *names))
+        with store.deleted_on_error(file.id, AccessDenied):
+            csrf.check_token(texts.get(csrf.FIELD, ""), self.page.token)
+        return Fields({name: [text] for name, text in texts.items()}), file
+
+
+class FileFormOf(UploadOf):
+    """A dependency for a form with a file, whose token ``FileForm.receive`` checks."""
+
+    async def __call__(self, page: Annotated[Page, Depends(signed_in)]) -> FileForm:  # type: ignore[override]
+        page.user.check_role(self.role)
+        return FileForm(page)
+
+
 #: Parameters of an endpoint that changes something: its user has at least this role.
 ViewerForm = Annotated[Form, Depends(FormOf(Role.VIEWER))]
 SenderForm = Annotated[Form, Depends(FormOf(Role.SENDER))]
 OperatorForm = Annotated[Form, Depends(FormOf(Role.OPERATOR))]
 AdminForm = Annotated[Form, Depends(FormOf(Role.ADMIN))]
 SenderUpload = Annotated[Page, Depends(UploadOf(Role.SENDER))]
+SenderFileForm = Annotated[FileForm, Depends(FileFormOf(Role.SENDER))]
 OperatorUpload = Annotated[Page, Depends(UploadOf(Role.OPERATOR))]

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from producer.campaign_plans import CampaignPlans, PlanFile
 from producer.files import FilePlan
 from producer.forecast import ForecastLimits, forecast
 from producer.intake_report import SamePeople
+from producer.uploads.refused_cells import keep_cells
 from producer.uploads.requests import CampaignOptions, Poster, Uploads
 from producer.uploads.store import StoredFile
 
@@ -119,7 +121,10 @@ def _find_out(
     made = CampaignPlans.from_settings(of.settings, of.database)
     if asked is Asked.PLAN:
         kept = PlanFile(file.path, posted=True, sha256=file.sha256)
-        return {"id": made.make(plan, options, kept, id=file.id, request_key=request_key).id}
+        frozen = made.make(
+            plan, options, kept, id=file.id, request_key=request_key, refused=partial(keep_cells, plan)
+        )
+        return {"id": frozen.id}
     with of.database.read() as tx:
         frozen = plans.get(tx, file.id)
     made.check(frozen, made.file_plan(frozen, file.path, actor=plan.created_by, naming=as_json_field))

@@ -21,6 +21,8 @@ from bulksend.ledger.ids import is_id
 _PART = ".part"
 #: A folder without a row in the ledger is deleted when it has not changed for this long.
 ABANDONED_S = 600.0
+#: What a person chose so far for the campaign of a file; such a file is kept for longer.
+DRAFT, DRAFT_S = ".draft.json", 86_400.0
 _LIMIT = (
     "the limit BULKSEND_UPLOAD_MAX_MB; raise it, or post the rows as several files into one campaign (`into`)"
 )
@@ -97,8 +99,11 @@ class UploadStore:
             raise
 
     def abandoned(self, *, complete: bool, clock: Callable[[], float] = time.time) -> list[str]:
-        """The ids of files that have not changed for ABANDONED_S; those that are ``complete`` only if wanted."""
-        before = clock() - ABANDONED_S
+        """The ids of files that have not changed for ABANDONED_S, or DRAFT_S where a person makes a campaign of it.
+
+        Those that are ``complete`` only if wanted.
+        """
+        now = clock()
         found = []
         for folder in self.folder.glob("*" if complete else f"*{_PART}"):
             if not is_id(folder.name.removesuffix(_PART)):
@@ -107,7 +112,7 @@ class UploadStore:
                 newest = max(path.stat().st_mtime for path in (folder, *folder.iterdir()))
             except (FileNotFoundError, NotADirectoryError):
                 continue
-            if newest < before:
+            if newest < now - (DRAFT_S if (folder / DRAFT).exists() else ABANDONED_S):
                 found.append(folder.name.removesuffix(_PART))
         return found
 

@@ -16,7 +16,7 @@ from bulksend.ledger.campaigns import Campaign
 from bulksend.ledger.database import Database
 from bulksend.ledger.ids import new_id
 from bulksend.messaging.states import CampaignStatus, Kind, MessageType, OnUnknown
-from bulksend.operations import campaign_pages, campaign_settings, clones, uploads
+from bulksend.operations import campaign_pages, campaign_settings, clones
 from bulksend.operations import campaigns as operations
 from bulksend.operations.access import Principal
 from bulksend.operations.campaigns import Act
@@ -41,12 +41,13 @@ from ops.http.argument_formats import (
     Weight,
     one_of,
 )
+from ops.http.campaign_uploads import find_out_about, poster, take_in
 from ops.http.idempotency import Once, OneAnswer
 from ops.http.message_json import MOST_TTL_S
 from ops.http.services import Operator, Sender, Services, ServicesDep, Viewer
 from ops.http.uploads import ROWS, Posted, checked, form_of, receive
-from producer.uploads import SMALL_BYTES, CampaignOptions, Poster, StoredFile
-from producer.uploads.forecast import Asked, find_out
+from producer.uploads import CampaignOptions
+from producer.uploads.forecast import Asked
 
 router = APIRouter(prefix="/v1/campaigns", tags=["campaigns"])
 
@@ -246,43 +247,6 @@ def _take(
         file,
         lambda: services.uploads.accept(body.options(), file, by, idempotency_key=idempotency_key),
     )
-
-
-def take_in(services: Services, file: StoredFile, accept: Callable[[], bool]) -> dict[str, Any]:
-    """Have ``accept`` put a posted file on record, and wait a moment for the counts of a small one.
-
-    A file that is not on record is deleted.
-    """
-    with services.upload_intake.awaiting(file.id):
-        with services.uploads.store.deleted_on_error(file.id, InvalidInput):
-            has_rows = accept()
-        refused = None
-        if has_rows and file.bytes > SMALL_BYTES:
-            services.large_uploads.wake()
-        elif has_rows:
-            refused = services.upload_intake.result(file.id, services.answer_s)
-    if refused is not None:
-        raise refused
-    with services.database.read() as tx:
-        return uploads.posted(tx, file.id)
-
-
-def poster(principal: Principal) -> Poster:
-    """The caller as one that posts a file."""
-    return Poster(principal.id, principal.actor, principal.check_send)
-
-
-def find_out_about(
-    services: Services,
-    asked: Asked,
-    options: CampaignOptions,
-    file: StoredFile,
-    by: Poster,
-    request_key: str | None = None,
-) -> dict[str, Any]:
-    """What is asked about a posted file; of a large one another process finds it out."""
-    elsewhere = services.large_uploads.find_out if file.bytes > SMALL_BYTES else None
-    return find_out(services.uploads, asked, options, file, by, request_key=request_key, elsewhere=elsewhere)
 
 
 def checked_body(posted: Posted, read: ReadOptions = CampaignBody.model_validate) -> CampaignBody:

@@ -11,33 +11,26 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
-from bulksend.errors import IdempotencyKeyReused, WrongState
-from bulksend.ledger import plans, uploads
+from bulksend.errors import IdempotencyKeyReused
+from bulksend.ledger import plans
 from bulksend.ledger.ids import new_id
 from bulksend.ledger.plans import Plan
-from bulksend.messaging.argument_naming import as_json_field
-from bulksend.messaging.states import Kind
-from bulksend.operations import uploads as posted_uploads
 from bulksend.operations.access import Principal
 from bulksend.operations.idempotency import check_key
 from bulksend.operations.json_shape import Page, masked_words
 from ops.http.argument_formats import AfterId, Limit, Phone
+from ops.http.campaign_uploads import apply_plan, file_plan, find_out_about, found_plan, plans_of, poster
 from ops.http.idempotency import Once
 from ops.http.routes.campaigns import (
     CampaignBody,
     IdempotencyKey,
     body_of,
     checked_body,
-    find_out_about,
-    poster,
-    take_in,
 )
 from ops.http.services import Sender, Services, ServicesDep, Viewer
 from ops.http.uploads import Posted, receive
-from producer.campaign_plans import CampaignPlans, frozen_options
-from producer.files import FilePlan
+from producer.campaign_plans import frozen_options
 from producer.row_sends import preview_rows, send_test
-from producer.uploads import StoredFile
 from producer.uploads.forecast import Asked
 
 router = APIRouter(prefix="/v1/plans", tags=["plans"])
@@ -87,9 +80,9 @@ def _make(
         if earlier is not None:
             _check_same(services, principal, earlier, posted)
             services.uploads.store.remove(file.id)
-            return _plans(services).show(earlier.id), True
+            return plans_of(services).show(earlier.id), True
         made = find_out_about(services, Asked.PLAN, body.options(), file, poster(principal), request_key)
-    return _plans(services).show(made["id"]), False
+    return plans_of(services).show(made["id"]), False
 
 
 def _request_key(principal: Principal, idempotency_key: str) -> str:
@@ -114,13 +107,13 @@ def _check_same(services: Services, principal: Principal, earlier: Plan, posted:
 @router.get("")
 def find(services: ServicesDep, principal: Viewer, limit: Limit = 100, after: AfterId = None) -> Page:
     """The newest plans first."""
-    return _plans(services).page(limit=limit, after=after)
+    return plans_of(services).page(limit=limit, after=after)
 
 
 @router.get("/{id}")
 def show(id: str, services: ServicesDep, principal: Viewer) -> dict[str, Any]:
     """A plan: exactly what `bulksend plan --json` prints. Its samples are for those who see numbers."""
-    shown = _plans(services).show(id)
+    shown = plans_of(services).show(id)
     return shown if principal.sees_numbers else {**masked_words(shown), "samples": []}
 
 
@@ -132,7 +125,7 @@ def preview(
     rows: Annotated[int, Query(ge=1, le=100, description="How many rows.")] = 10,
 ) -> dict[str, Any]:
     """The first rows that become messages, as they will look; a one-time code is stars."""
-    run = _file_plan(services, principal, _found(services, principal, id))
+    run = file_plan(services, principal, found_plan(services, principal, id))
     return {"items": preview_rows(run, services.database, rows), "next": None}
 
 
@@ -141,7 +134,7 @@ def test(
     id: str, asked: TestSendBody, services: ServicesDep, principal: Sender, once: Once
 ) -> dict[str, Any]:
     """Send one row to a number of yours, really, and outside of the campaign and its counts."""
-    run = _file_plan(services, principal, _found(services, principal, id))
+    run = file_plan(services, principal, found_plan(services, principal, id))
     done = send_test(services.settings, services.database, run, to=asked.to, row=asked.row, key=once.key)
     return done.as_json()
 
@@ -151,69 +144,8 @@ def apply(
     id: str, response: Response, services: ServicesDep, principal: Sender, once: Once
 ) -> dict[str, Any]:
     """Send exactly what the plan says. 409 with the differences if anything of it changed, or if it expired."""
-    plan = _found(services, principal, id)
-    answer = _applied(services, plan) if plan.campaign_id else _apply(services, principal, plan)
+    answer = apply_plan(services, principal, found_plan(services, principal, id))
     response.headers["Location"] = f"/v1/campaigns/{answer['campaign_id']}"
     if answer["repeated"]:
         response.headers["Idempotent-Replayed"] = "true"
     return answer
-
-
-def _apply(services: Services, principal: Principal, plan: Plan) -> dict[str, Any]:
-    store, by, options = services.uploads.store, poster(principal), frozen_options(plan)
-    _file_plan(services, principal, plan)
-    bytes = store.path(plan.id, plan.file).stat().st_size
-    kept = StoredFile(plan.id, store.path(plan.id, plan.file), "", bytes)
-    find_out_about(services, Asked.CHECK, options, kept, by)
-    # The upload has an id of its own: campaigns are listed in the order of their ids.
-    file = store.link(plan.id, plan.file, new_id())
-
-    def accept() -> bool:
-        has_rows = services.uploads.accept(
-            options, file, by, idempotency_key=None, campaign_key=plan.campaign_key
-        )
-        with services.database.write() as tx:
-            upload = uploads.get(tx, file.id)
-            campaign_id = file.id if upload is None or upload.campaign_id is None else upload.campaign_id
-            plans.applied(tx, plan, campaign_id, actor=principal.actor)
-        services.uploads.delete(plan.id)
-        return has_rows
-
-    return take_in(services, file, accept)
-
-
-def _applied(services: Services, plan: Plan) -> dict[str, Any]:
-    """The answer to a plan that was applied before."""
-    assert plan.campaign_id is not None
-    with services.database.read() as tx:
-        upload = uploads.of_campaign(tx, plan.campaign_id)
-        if upload is None:
-            raise WrongState(f"plan {plan.id} was applied: it became campaign {plan.campaign_id}")
-        return {**posted_uploads.posted(tx, upload.id), "repeated": True}
-
-
-def _found(services: Services, principal: Principal, id: str) -> Plan:
-    """The plan, if the principal may send its kind from its sender. Raises NotFound, AccessDenied."""
-    with services.database.read() as tx:
-        plan = plans.get(tx, id)
-    options = frozen_options(plan)
-    principal.check_send(Kind(options.kind), json.loads(plan.facts)["options"]["sender"])
-    return plan
-
-
-def _file_plan(services: Services, principal: Principal, plan: Plan) -> FilePlan:
-    """The send that it froze. Raises WrongState where its file is not here, or not here any more."""
-    path = services.uploads.store.path(plan.id, plan.file)
-    if not plan.posted:
-        raise WrongState(f"plan {plan.id} is of a file on another machine: `bulksend apply {plan.id}` there")
-    if plan.campaign_id is not None:
-        raise WrongState(f"plan {plan.id} was applied: it became campaign {plan.campaign_id}")
-    with services.database.read() as tx:
-        plans.check_live(tx, plan)
-    if not path.exists():
-        raise WrongState(f"the file of plan {plan.id} is not on this machine any more; post it again")
-    return _plans(services).file_plan(plan, path, actor=principal.actor, naming=as_json_field)
-
-
-def _plans(services: Services) -> CampaignPlans:
-    return CampaignPlans.from_settings(services.settings, services.database)

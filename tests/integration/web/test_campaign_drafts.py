@@ -1,0 +1,304 @@
+"""A campaign is made of a file in the console: chosen, composed, planned, tried, and sent once."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bulksend.ledger import campaigns, operator_log, plans, suppressions, templates
+from bulksend.ledger.templates import TemplateChange
+from bulksend.messaging.template_shape import read_shape
+from bulksend.operations.access import Role
+from ops.web import csrf
+from tests.html_pages import Html
+from tests.integration.http.test_campaigns_posted import count
+from tests.integration.web.conftest import ON_ONE_DATABASE, Web
+
+SENDER = "8615000579987"
+FILE = (
+    "Mobile,First name,Order,Notes\n"
+    "+447700900123,Ann,1001,hello\n"
+    "+447700900124,Ben,1002,<script>alert(1)</script>\n"
+    "12345,Dan,1003,short\n"
+    "+447700900125,Eve,,\n"
+    "+447700900123,Ann,1001,twice\n"
+)
+TEXT = {
+    "sender": SENDER,
+    "kind": "marketing",
+    "type": "text",
+    "name": "spring",
+    "body": "Hi {{First name}}, order {{Order}}",
+    "timezone": "Asia/Shanghai",
+}
+
+
+def uploaded(
+    web: Web, data: str = FILE, *, name: str = "people.csv", role: Role = Role.SENDER, **fields: str
+) -> Any:
+    token = csrf.token_of(web.token(role))
+    return web.ask(
+        "POST",
+        "/campaigns/new",
+        role,
+        data={csrf.FIELD: token, **fields},
+        files={"file": (name, data.encode())},
+    )
+
+
+def draft(web: Web, data: str = FILE, **fields: str) -> str:
+    """The address of the form of a file that was just chosen."""
+    answer = uploaded(web, data, **fields)
+    assert answer.status_code == 303, answer.text[:500]
+    return str(answer.headers["location"])
+
+
+def planned(web: Web, data: str = FILE, **fields: str) -> str:
+    answer = web.post(draft(web, data), {**TEXT, **fields, "act": "plan"}, Role.SENDER)
+    assert answer.status_code == 303, Html(answer.text).text()[:500]
+    return str(answer.headers["location"])
+
+
+def folder(web: Web) -> list[Path]:
+    found = Path(web.api.services.settings.upload_dir)
+    return sorted(found.iterdir()) if found.exists() else []
+
+
+def test_a_file_becomes_a_plan_and_the_plan_a_campaign_once(web: Web) -> None:
+    where = draft(web)
+    form = web.get(where, Role.SENDER)
+    fields = form.fields(".//form[@id='build']")
+    assert (fields["use.0"], fields["use.1"], fields["kind"]) == ("to", "", "marketing")
+    assert "Ann Ben Dan" in form.text(".//tbody/tr[2]")
+    plan = planned(web)
+    page = web.get(plan, Role.SENDER)
+    main = page.text()
+    assert "2 Messages to send" in main
+    assert "Repeat another row 1" in main
+    bad = [each.text or "" for each in page.all(".//td[@class='bad-cell']")]
+    marked = [
+        "".join(each.itertext()).replace("Wrong:", "").strip()
+        for each in page.all(".//td[@class='bad-cell']")
+    ]
+    assert (len(bad), marked) == (2, ["12345", "–"])
+    assert "Order is empty, but the content needs it" in main
+    assert page.text(".//*[@class='bubble']") == "Hi Ann, order 1001"
+    assert count(web.api, "campaigns") == 0
+    wrong = web.post(f"{plan}/send", {"count": "3"}, Role.SENDER)
+    assert (wrong.status_code, count(web.api, "campaigns")) == (422, 0)
+    assert "type 2" in Html(wrong.text).text(".//*[@class='boxed sending']")
+    sent = [web.post(f"{plan}/send", {"count": "2"}, Role.SENDER) for _ in range(2)]
+    places = {answer.headers["location"] for answer in sent}
+    assert [answer.status_code for answer in sent] == [303, 303]
+    assert (len(places), count(web.api, "campaigns"), count(web.api, "messages")) == (1, 1, 2)
+    campaign_id = places.pop().rpartition("/")[2]
+    with web.api.ledger.read() as tx:
+        campaign = campaigns.get(tx, campaign_id)
+    assert (campaign.name, campaign.timezone) == ("spring", "Asia/Shanghai")
+    assert "sender-user" in campaign.created_by
+    done = web.get(plan, Role.SENDER)
+    assert done.one(f".//a[@href='/campaigns/{campaign_id}']") is not None
+    assert not done.all(f".//form[@action='{plan}/send']")
+
+
+def test_what_changed_since_is_shown_before_and_now_and_planned_again(web: Web) -> None:
+    plan = planned(web)
+    with web.api.ledger.write() as tx:
+        suppressions.add(tx, "447700900124", scope="marketing", reason="STOP", source="test", actor="test")
+    refused = web.post(f"{plan}/send", {"count": "2"}, Role.SENDER)
+    assert (refused.status_code, count(web.api, "campaigns")) == (409, 0)
+    rows = Html(refused.text).rows(".//*[@class='changed']//tbody/tr")
+    assert ["Messages to send", "2", "1"] in rows
+    again = web.post(f"{plan}/again", {}, Role.SENDER)
+    assert again.headers["location"] != plan
+    assert "1 Messages to send" in web.get(again.headers["location"], Role.SENDER).text()
+    listed = web.get("/plans", Role.VIEWER)
+    assert len(listed.rows()) == 2
+
+
+def test_a_template_asks_for_its_values_and_columns_of_their_names_are_filled_in(web: Web) -> None:
+    shape = read_shape(
+        [
+            {"Type": "HEADER", "Format": "IMAGE"},
+            {"Type": "BODY", "Text": "Hi {{1}}, order {{2}}"},
+            {
+                "Type": "BUTTONS",
+                "Buttons": [{"Type": "URL", "Text": "Open", "Url": "https://a.example/{{1}}"}],
+            },
+        ]
+    )
+    assert shape is not None
+    change = TemplateChange("sale", "en", "APPROVED", "MARKETING", "GREEN", "", 1, shape, synced=True)
+    with web.api.ledger.write() as tx:
+        templates.change_template(tx, change, actor="test")
+    where = draft(web)
+    web.post(where, {**TEXT, "type": "template", "template": "en sale", "act": "show"}, Role.SENDER)
+    fields = web.get(where, Role.SENDER).fields(".//form[@id='build']")
+    assert {name for name in fields if name.startswith("p.")} == {
+        "p.header.file",
+        "p.body.0",
+        "p.body.1",
+        "p.button.0",
+    }
+    missing = web.post(where, {**fields, "act": "plan"}, Role.SENDER)
+    assert missing.status_code == 422
+    assert Html(missing.text).by_id("f-p.header.file").get("aria-invalid") == "true"
+    filled = fields | {
+        "p.header.file": "https://a.example/x.jpg",
+        "p.body.0": "{{First name}}",
+        "p.body.1": "{{Order}}",
+        "p.button.0": "{{Order}}",
+    }
+    answer = web.post(where, {**filled, "act": "plan"}, Role.SENDER)
+    bubble = web.get(answer.headers["location"], Role.SENDER).text(".//*[@class='bubble']")
+    assert bubble == "[image https://a.example/x.jpg] Hi Ann, order 1001 Open: https://a.example/1001"
+
+
+@ON_ONE_DATABASE
+def test_what_was_typed_stays_with_its_errors_and_its_zone(web: Web) -> None:
+    where = draft(web)
+    wrong = web.post(
+        where,
+        {**TEXT, "send_at": "2030-03-31T02:30", "timezone": "Europe/Berlin", "weight": "many", "act": "plan"},
+        Role.SENDER,
+    )
+    html = Html(wrong.text)
+    assert wrong.status_code == 422
+    fields = html.fields(".//form[@id='build']")
+    assert (fields["send_at"], fields["timezone"], fields["weight"]) == (
+        "2030-03-31T02:30",
+        "Europe/Berlin",
+        "many",
+    )
+    assert html.by_id("f-weight").get("aria-invalid") == "true"
+    gap = web.post(
+        where,
+        {**TEXT, "send_at": "2030-03-31T02:30", "timezone": "Europe/Berlin", "act": "plan"},
+        Role.SENDER,
+    )
+    assert "where clocks skip it" in Html(gap.text).text()
+    good = web.post(
+        where,
+        {**TEXT, "send_at": "2030-03-31T09:30", "timezone": "Europe/Berlin", "act": "plan"},
+        Role.SENDER,
+    )
+    page = web.get(good.headers["location"], Role.VIEWER)
+    assert "2030-03-31 09:30 Europe/Berlin" in page.text()
+    assert page.all(".//time[@datetime='2030-03-31T07:30:00.000+00:00']")
+    with web.api.ledger.read() as tx:
+        frozen = plans.get(tx, good.headers["location"].rpartition("/")[2])
+    assert json.loads(frozen.options)["send_at"] == "2030-03-31 09:30"
+
+
+@ON_ONE_DATABASE
+def test_columns_are_mapped_by_hand(web: Web) -> None:
+    data = "A,B,ttl\n447700900123,Ann,5\n447700900124,Ben,6\n"
+    where = draft(web, data)
+    form = web.get(where, Role.SENDER)
+    assert "no column holds the recipients" in form.text()
+    fields = {**TEXT, "body": "{{B}} {{ttl_}}", "use.0": "to", "use.1": "", "use.2": ""}
+    twice = web.post(where, {**fields, "use.1": "to", "act": "plan"}, Role.SENDER)
+    assert (twice.status_code, "another column is chosen" in Html(twice.text).text()) == (422, True)
+    answer = web.post(where, {**fields, "act": "plan"}, Role.SENDER)
+    assert answer.status_code == 303, Html(answer.text).text(".//*[@role='alert']")
+    assert web.get(answer.headers["location"], Role.SENDER).text(".//*[@class='bubble']") == "Ann 5"
+    second = web.get(f"{answer.headers['location']}?row=3", Role.SENDER)
+    assert second.text(".//*[@class='bubble']") == "Ben 6"
+    assert second.one(".//a[@rel='prev']").get("href", "").endswith("?row=2#preview")
+    assert not second.all(".//a[@rel='next']")
+
+
+@ON_ONE_DATABASE
+def test_a_viewer_sees_what_is_wrong_but_no_cell_and_no_button(web: Web) -> None:
+    plan = planned(web, FILE.replace("12345,", "4477009001234567890,"))
+    page = web.get(plan, Role.VIEWER)
+    text = page.text()
+    assert "2 rows with errors" in text
+    for private in ("Dan", "Eve", "4477009001234567890", "447700900125", "Hi Ann"):
+        assert private not in text
+    assert not page.all(".//form[@method='post']/input[@name='count']")
+    for path in (f"{plan}/refused.csv", "/campaigns/new"):
+        assert web.ask("GET", path, Role.VIEWER).status_code == 403
+    for path in ("send", "test", "again", "edit"):
+        assert web.post(f"{plan}/{path}", {"count": "2"}, Role.VIEWER).status_code == 403
+    assert count(web.api, "campaigns") == 0
+
+
+@ON_ONE_DATABASE
+def test_a_test_goes_to_ones_own_number_once_and_its_number_is_in_no_address(web: Web) -> None:
+    plan = planned(web)
+    once = web.get(plan, Role.SENDER).fields(f".//form[@action='{plan}/test']")["once"]
+    fields = {"to": "+44 7700 900199", "row": "3", "once": once}
+    sent = [web.post(f"{plan}/test", fields, Role.SENDER) for _ in range(2)]
+    assert {answer.headers["location"] for answer in sent} == {plan}
+    assert "Row 3 was sent as a test" in web.said(sent[0], Role.SENDER).text(".//*[@class='said']")
+    assert count(web.api, "messages") == 1
+    wrong = web.post(f"{plan}/test", {"to": "12", "row": "3", "once": "x"}, Role.SENDER)
+    assert wrong.status_code == 422
+    assert Html(wrong.text).by_id("f-to").get("value") == "12"
+
+
+@ON_ONE_DATABASE
+def test_refused_rows_are_downloaded_on_record_and_no_cell_is_a_formula(web: Web) -> None:
+    plan = planned(web, FILE + "123,=1+1,7,x\n")
+    answer = web.ask("GET", f"{plan}/refused.csv", Role.SENDER)
+    lines = answer.text.lstrip("\ufeff").splitlines()
+    assert lines[0] == "Mobile,First name,Order,Notes,row,wrong field,why"
+    assert lines[1].startswith("12345,Dan,1003,short,4,Mobile,")
+    assert any(line.startswith("123,'=1+1,7,x,7,") for line in lines)
+    with web.api.ledger.read() as tx:
+        acts = [each.act for each in operator_log.of(tx, "read", plan.rpartition("/")[2])]
+    assert "download refused rows" in acts
+
+
+@ON_ONE_DATABASE
+def test_a_clone_begins_with_what_the_campaign_had(web: Web) -> None:
+    plan = planned(web, rate="500/min", cap="2/7d")
+    campaign = web.post(f"{plan}/send", {"count": "2"}, Role.SENDER).headers["location"].rpartition("/")[2]
+    chosen = web.get(f"/campaigns/new?from={campaign}", Role.SENDER)
+    assert "spring" in chosen.text(".//*[@class='notice']")
+    where = draft(web, FILE, **{"from": campaign})
+    fields = web.get(where, Role.SENDER).fields(".//form[@id='build']")
+    assert (fields["body"], fields["cap"], fields["sender"]) == (TEXT["body"], "2/7d", SENDER)
+    assert float(fields["rate"]) == pytest.approx(500 / 60, rel=1e-4)
+    assert fields["timezone"] == "Asia/Shanghai"
+    assert web.ask("GET", "/campaigns/new?from=nothing", Role.SENDER).status_code == 404
+
+
+@ON_ONE_DATABASE
+def test_a_file_that_cannot_be_used_is_not_kept(web: Web) -> None:
+    for name, data in (
+        ("people.pdf", "x"),
+        ("people.csv", "to\n"),
+        ("people.csv", "{}"),
+        ("people.csv", "\0"),
+    ):
+        answer = uploaded(web, data, name=name)
+        assert answer.status_code == 422, name
+        assert Html(answer.text).one(".//*[@role='alert']") is not None
+    stranger = web.ask(
+        "POST",
+        "/campaigns/new",
+        Role.SENDER,
+        data={csrf.FIELD: "0"},
+        files={"file": ("people.csv", FILE.encode())},
+    )
+    assert (stranger.status_code, folder(web)) == (403, [])
+    assert web.ask("GET", "/campaigns/new/0", Role.SENDER).status_code == 404
+
+
+@ON_ONE_DATABASE
+def test_a_nasty_text_is_only_a_text_wherever_it_stands(web: Web) -> None:
+    nasty = "\"><script>alert(1)</script>'{{7*7}}"
+    data = (
+        f'to,"{nasty.replace(chr(34), chr(34) * 2)}"\n447700900123,"{nasty.replace(chr(34), chr(34) * 2)}"\n'
+    )
+    where = draft(web, data)
+    web.post(where, {**TEXT, "name": nasty, "body": nasty, "sheet": nasty, "act": "show"}, Role.SENDER)
+    html = web.get(where, Role.SENDER)
+    assert all(each.get("src") for each in html.root.iter("script"))
+    assert re.search("49", html.text(".//form[@id='build']")) is None
