@@ -22,10 +22,12 @@ SEEN_MS = 60_000
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A live session with the role that its user has now. ``is_seen``: its ``seen_at`` need not be written."""
+    """A live session with what its user may do now. ``is_seen``: its ``seen_at`` need not be written."""
 
     user: str
     role: str
+    kinds: str
+    senders: str
     created_at: int
     expires_at: int
     is_seen: bool
@@ -49,13 +51,15 @@ def get(tx: Connection, hash: str) -> Session | None:
     now = read_clock(tx)
     found = tx.execute(
         _live(now)
-        .add_columns(sessions.c.created_at, sessions.c.expires_at, sessions.c.seen_at)
+        .add_columns(
+            users.c.kinds, users.c.senders, sessions.c.created_at, sessions.c.expires_at, sessions.c.seen_at
+        )
         .where(sessions.c.hash == hash)
     ).one_or_none()
     if found is None:
         return None
-    _, user, role, created_at, expires_at, seen_at = found
-    return Session(user, role, created_at, expires_at, is_seen=now - seen_at < SEEN_MS)
+    _, user, role, kinds, senders, created_at, expires_at, seen_at = found
+    return Session(user, role, kinds, senders, created_at, expires_at, is_seen=now - seen_at < SEEN_MS)
 
 
 def live_roles(tx: Connection, hashes: Sequence[str]) -> dict[str, str]:

@@ -29,6 +29,8 @@ class User:
     failures: int
     locked_until: int | None
     signed_in_at: int | None
+    kinds: str
+    senders: str
     link_hash: bytes | None
     link_expires_at: int | None
 
@@ -38,14 +40,27 @@ _NO_LINK = {"link_hash": None, "link_expires_at": None}
 
 
 def add(
-    tx: Connection, *, name: str, role: str, setup_hash: bytes, setup_expires_at: int, actor: str
+    tx: Connection,
+    *,
+    name: str,
+    role: str,
+    kinds: str,
+    senders: str,
+    setup_hash: bytes,
+    setup_expires_at: int,
+    actor: str,
 ) -> None:
-    """Store a new user, or one that was disabled again as a new one, on record."""
+    """Store a new user, or one that was disabled again as a new one, on record.
+
+    ``kinds`` and ``senders`` are separated by commas; empty: all.
+    """
     tx.execute(delete(users).where(users.c.name == name, users.c.disabled_at.is_not(None)))
     tx.execute(
         insert(users).values(
             name=name,
             role=role,
+            kinds=kinds,
+            senders=senders,
             setup_hash=setup_hash,
             setup_expires_at=setup_expires_at,
             created_at=current_ms(),
@@ -53,7 +68,13 @@ def add(
             failures=0,
         )
     )
-    _record(tx, name, "add", actor=actor, why=role, after={"role": role})
+    _record(tx, name, "add", actor=actor, why=role, after=_rights(role, kinds, senders))
+
+
+def _rights(role: str, kinds: str, senders: str) -> Values:
+    """What it may do, without what does not limit it."""
+    limits = {"kinds": kinds, "senders": senders}
+    return {"role": role, **{name: value for name, value in limits.items() if value}}
 
 
 def get(tx: Connection, name: str, *, to_change: bool = False) -> User | None:

@@ -51,6 +51,13 @@ class Principal:
     senders: frozenset[str] = frozenset()
     origin: Origin = Origin()
 
+    @classmethod
+    def of_user(cls, name: str, role: str, kinds: str, senders: str, origin: Origin) -> Principal:
+        """A user as the ledger has it: ``kinds`` and ``senders`` separated by commas."""
+        of_kinds = frozenset(Kind(kind) for kind in kinds.split(",") if kind)
+        of_senders = frozenset(sender for sender in senders.split(",") if sender)
+        return cls(name, name, Role(role), of_kinds, of_senders, origin)
+
     @property
     def actor(self) -> Actor:
         """Its name in the operator log, with the request that the act comes by."""

@@ -78,17 +78,18 @@ def use_link(
             raise _unusable()
         if not users.use_link(tx, user):
             raise _unusable()
-        principal = Principal(user.name, user.name, Role(user.role), origin=origin)
+        principal = Principal.of_user(user.name, user.role, user.kinds, user.senders, origin)
         sessions.add(tx, user.name, hash_of(token), actor=principal.actor, why="by link")
     return token
 
 
 def find(tx: Connection, token: str, origin: Origin) -> SignedIn:
-    """Whose session this is, with the role that the user has now. Raises NotSignedIn."""
+    """Whose session this is, with what the user may do now. Raises NotSignedIn."""
     found = sessions.get(tx, hash_of(token)) if id_of(token, SESSION) else None
     if found is None:
         raise NotSignedIn("the session has ended; sign in again")
-    return SignedIn(Principal(found.user, found.user, Role(found.role), origin=origin), found.is_seen)
+    principal = Principal.of_user(found.user, found.role, found.kinds, found.senders, origin)
+    return SignedIn(principal, found.is_seen)
 
 
 def live_roles(tx: Connection, hashes: Sequence[str]) -> dict[str, Role]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from sqlalchemy import Connection
@@ -15,6 +15,7 @@ from bulksend.ledger import users
 from bulksend.ledger.clock import read_clock
 from bulksend.ledger.database import Database
 from bulksend.ledger.users import User
+from bulksend.messaging import Kind, parse_recipient
 from bulksend.messaging.secret_text import ID_BYTES, SECRET_BYTES, base62, compose, id_of
 from bulksend.messaging.units import parse_choice
 from bulksend.operations.access import Origin, Principal, Role
@@ -40,15 +41,21 @@ def add_user(
     *,
     name: str,
     role: str,
+    kinds: Sequence[str] = (),
+    senders: Sequence[str] = (),
+    default_region: str | None = None,
     actor: str,
     random: Callable[[int], bytes] = secrets.token_bytes,
 ) -> dict[str, Any]:
     """Add a user without a password, on record: its fields, and as ``setup_token`` what sets the first one.
 
+    Empty ``kinds`` or ``senders``: all; ``default_region`` completes numbers that are written without one.
     The token is shown once. A disabled user of that name becomes a new one. Raises InvalidValue, which names the field.
     """
     name = _checked_user_name(name)
     wanted = parse_choice(Role, role, field="role")
+    of_kinds = {parse_choice(Kind, kind, field="kinds") for kind in kinds}
+    of_senders = {parse_recipient(each, default_region=default_region, field="senders") for each in senders}
     token = _new_token(random)
     with database.write() as tx:
         existing = users.get(tx, name, to_change=True)
@@ -60,6 +67,8 @@ def add_user(
             tx,
             name=name,
             role=wanted.value,
+            kinds=",".join(sorted(of_kinds)),
+            senders=",".join(sorted(of_senders)),
             setup_hash=_hash(token),
             setup_expires_at=read_clock(tx) + SETUP_MS,
             actor=actor,
@@ -99,7 +108,9 @@ def show_user(tx: Connection, name: str) -> dict[str, Any]:
 def as_json(user: User) -> dict[str, Any]:
     """A user as lists show it."""
     return to_json({name: getattr(user, name) for name in _SHOWN}) | {
-        "has_password": user.password_hash is not None
+        "has_password": user.password_hash is not None,
+        "kinds": user.kinds.split(",") if user.kinds else [],
+        "senders": user.senders.split(",") if user.senders else [],
     }
 
 
@@ -149,7 +160,7 @@ def check_password(
         if user is None or user.password_hash != hash:
             raise NotSignedIn(_WRONG)
         users.set_values(tx, name, failures=0, locked_until=None, signed_in_at=read_clock(tx))
-    return Principal(user.name, user.name, Role(user.role), origin=origin)
+    return Principal.of_user(user.name, user.role, user.kinds, user.senders, origin)
 
 
 def _begin_attempt(tx: Connection, name: str) -> str | None:

@@ -11,6 +11,8 @@ from ops.cli.context import DONE, actor, command, ledger, settings
 
 group = typer.Typer(help="Keys of programs that use the HTTP API, and encryption keys.", no_args_is_help=True)
 Role = Annotated[str, typer.Option(help="What it may do: viewer, sender, operator or admin.", metavar="ROLE")]
+Kinds = Annotated[str | None, typer.Option(help="Kinds it may send, e.g. otp,utility; default: all.")]
+Senders = Annotated[str | None, typer.Option(help="Senders it may use, separated by commas; default: all.")]
 KeyId = Annotated[str, typer.Argument(help="The id that `keys list` shows.", metavar="ID")]
 
 
@@ -24,12 +26,8 @@ def register(app: typer.Typer) -> None:
 def add(
     name: Annotated[str, typer.Option(help="The program that uses it, for the operator log.")],
     role: Role,
-    kinds: Annotated[
-        str | None, typer.Option(help="Kinds it may send, e.g. otp,utility; default: all.")
-    ] = None,
-    senders: Annotated[
-        str | None, typer.Option(help="Senders it may use, separated by commas; default: all.")
-    ] = None,
+    kinds: Kinds = None,
+    senders: Senders = None,
     expires: Annotated[str | None, typer.Option(help="When it ends, ISO 8601; default: never.")] = None,
     json: Json = False,
 ) -> int:

@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
-from ops.cli.arguments import Json, Reason, option_names
+from ops.cli.arguments import Json, Reason, listed, option_names
 from ops.cli.context import DONE, actor, command, ledger, settings
-from ops.cli.keys import Role
+from ops.cli.keys import Kinds, Role, Senders
 
 group = typer.Typer(help="People who may sign in.", no_args_is_help=True)
 Name = Annotated[str, typer.Argument(help="The name that the user signs in with.", metavar="NAME")]
@@ -21,13 +21,21 @@ def register(app: typer.Typer) -> None:
 
 @group.command("add")
 @command
-def add(name: Name, role: Role, json: Json = False) -> int:
+def add(name: Name, role: Role, kinds: Kinds = None, senders: Senders = None, json: Json = False) -> int:
     """Add a user. A one-time setup token is printed; it sets the first password within a day."""
     from bulksend.operations.users import add_user
 
     of = settings()
     with option_names():
-        made = add_user(ledger(of), name=name, role=role, actor=actor())
+        made = add_user(
+            ledger(of),
+            name=name,
+            role=role,
+            kinds=listed(kinds),
+            senders=listed(senders),
+            default_region=of.default_region,
+            actor=actor(),
+        )
     return _told(made, json)
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import ViewportSize, expect
 
 from bulksend.operations import campaigns
 from bulksend.operations.access import Role
 from bulksend.operations.campaigns import Act
 from tests.browser.conftest import Console, OpenTab, Tab
 
+WIDE: ViewportSize = {"width": 1000, "height": 700}
 #: Pages that need no id. Each is looked at in both languages, wide and light, narrow and dark.
 PAGES = ("/", "/campaigns", "/preferences", "/nothing")
 
@@ -107,6 +108,26 @@ def test_without_scripts_pages_can_be_read_and_forms_sent(open_tab: OpenTab) -> 
     expect(page.locator("html")).to_have_attribute("lang", "zh-CN")
     page.locator("a[href='/campaigns']").first.click()
     expect(page.locator("h1")).to_have_text("活动")
+
+
+def test_a_chart_is_drawn_from_the_table_beneath_it(open_tab: OpenTab) -> None:
+    page = open_tab(width=360).open("/")
+    figure = page.locator("#hours")
+    expect(figure.locator("canvas")).to_have_count(1)
+    box = figure.locator("canvas").bounding_box()
+    assert box is not None
+    assert 200 < box["width"] <= 360
+    figure.get_by_text("As a table").click()
+    expect(figure.locator("details tbody tr")).to_have_count(24)
+    # It is drawn again, from the same table.
+    for change in (lambda: page.emulate_media(color_scheme="dark"), lambda: page.set_viewport_size(WIDE)):
+        change()
+        page.wait_for_timeout(300)
+        expect(figure.locator("canvas")).to_have_count(1)
+        expect(figure.locator(".u-legend")).to_contain_text("Failed or expired")
+    box = figure.locator("canvas").bounding_box()
+    assert box is not None
+    assert box["width"] > 600
 
 
 def test_a_viewer_sees_no_button_that_it_may_not_use(open_tab: OpenTab) -> None:

@@ -39,6 +39,8 @@ users = Table(
     Column("failures", Integer, nullable=False, comment="failed sign-ins in a row"),
     Column("locked_until", Instant),
     Column("signed_in_at", Instant),
+    Column("kinds", String(60), nullable=False, server_default="", comment="as those of a key"),
+    Column("senders", Text, nullable=False, server_default="", comment="as those of a key"),
     Column("link_hash", LargeBinary, comment="SHA-256 of the token that signs in once, without the password"),
     Column("link_expires_at", Instant),
 )

@@ -23,6 +23,11 @@ router = APIRouter(tags=["keys"])
 Why = Annotated[str, Query(max_length=500, description="The reason, for the operator log.")]
 
 
+#: What a key or a user may send, and from which senders.
+Kinds = Annotated[list[Annotated[str, one_of(Kind)]], Field(max_length=10, description="Kinds it may send.")]
+Senders = Annotated[list[Phone], Field(max_length=1000, description="Senders it may use.")]
+
+
 class NewKey(BaseModel):
     """A key that is asked for. Without `kinds` or `senders` it may use all of them."""
 
@@ -30,10 +35,8 @@ class NewKey(BaseModel):
 
     name: Annotated[Name, Field(description="The program that uses it.")]
     role: Annotated[Role, Field(description="viewer, sender, operator or admin.")]
-    kinds: Annotated[
-        list[Annotated[str, one_of(Kind)]], Field(max_length=10, description="Kinds it may send.")
-    ] = []
-    senders: Annotated[list[Phone], Field(max_length=1000, description="Senders it may use.")] = []
+    kinds: Kinds = []
+    senders: Senders = []
     expires: Annotated[Instant | None, Field(description="ISO 8601; without: never.")] = None
 
 

@@ -14,19 +14,21 @@ from bulksend.operations.campaigns import NO_REASON
 from bulksend.operations.json_shape import Page
 from ops.http.argument_formats import After, Limit, UserName
 from ops.http.idempotency import Once
-from ops.http.routes.keys import Why
+from ops.http.routes.keys import Kinds, Senders, Why
 from ops.http.services import Admin, ServicesDep
 
 router = APIRouter(prefix="/v1/users", tags=["users"])
 
 
 class NewUser(BaseModel):
-    """A user without a password."""
+    """A user without a password. Without `kinds` or `senders` it may use all of them."""
 
     model_config = ConfigDict(extra="forbid")
 
     name: UserName
     role: Annotated[Role, Field(description="viewer, sender, operator or admin.")]
+    kinds: Kinds = []
+    senders: Senders = []
 
 
 @router.get("")
@@ -42,7 +44,15 @@ def list_users(
 def add(asked: NewUser, services: ServicesDep, principal: Admin, once: Once) -> Response:
     """Add a user. `setup_token` is shown in this answer only, and sets the first password within a day."""
     return once.answer(
-        lambda database: users.add_user(database, name=asked.name, role=asked.role, actor=principal.actor),
+        lambda database: users.add_user(
+            database,
+            name=asked.name,
+            role=asked.role,
+            kinds=asked.kinds,
+            senders=asked.senders,
+            default_region=services.settings.default_region,
+            actor=principal.actor,
+        ),
         status=201,
         location="/v1/users/{name}",
         secret=("setup_token",),

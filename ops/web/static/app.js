@@ -136,7 +136,7 @@ function offset_s(zone, at) {
 }
 
 function draw(figure) {
-  const plot = $(".plot", figure), table = $("table", figure);
+  const plot = $(".plot", figure), table = $("details table", figure);
   if (!plot || !table || !window.uPlot) return;
   figure.drawn?.destroy();
   figure.drawn = null;

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from bulksend.errors import InvalidValue, NotFound, NotSignedIn
+from bulksend.errors import AccessDenied, InvalidValue, NotFound, NotSignedIn
 from bulksend.ledger import operator_log
 from bulksend.ledger import sessions as sessions_of
 from bulksend.ledger.database import Database
+from bulksend.messaging import Kind
 from bulksend.operations import sessions, users
 from bulksend.operations.access import Origin, Role
 from bulksend.operations.passwords import FREE_FAILURES, Passwords
@@ -277,3 +278,22 @@ def test_a_restore_ends_every_session_and_link(ledger: Database, ann: str) -> No
     assert not is_live(ledger, token)
     with pytest.raises(NotSignedIn):
         sessions.use_link(ledger, link, origin=Origin())
+
+
+def test_a_user_may_be_for_some_kinds_and_senders_alone(ledger: Database) -> None:
+    limits = {"kinds": ["otp", "utility"], "senders": ["+44 7700 900123"]}
+    made = users.add_user(ledger, name="ann", role="sender", actor="root", **limits)
+    assert (made["kinds"], made["senders"]) == (["otp", "utility"], ["447700900123"])
+    users.set_password(ledger, made["setup_token"], PASSWORD, passwords=CHEAP)
+    by_password = users.check_password(ledger, "ann", PASSWORD, passwords=CHEAP)
+    with ledger.read() as tx:
+        by_session = sessions.find(tx, session(ledger), Origin()).principal
+    for principal in (by_password, by_session):
+        principal.check_send(Kind.OTP, "447700900123")
+        with pytest.raises(AccessDenied):
+            principal.check_send(Kind.MARKETING, "447700900123")
+        with pytest.raises(AccessDenied):
+            principal.check_send(Kind.OTP, "447700900124")
+    for wrong in ({"kinds": ["sms"]}, {"senders": ["abc"]}):
+        with pytest.raises(InvalidValue, match=next(iter(wrong))):
+            users.add_user(ledger, name="bob", role="sender", actor="root", **wrong)
