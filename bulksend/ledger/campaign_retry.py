@@ -7,11 +7,12 @@ does the first steps, the relay does the others and what a crash left. A campaig
 from __future__ import annotations
 
 from dataclasses import dataclass
+from time import monotonic
 
 from sqlalchemy import ColumnElement, Connection, Text, TextClause, cast, func, or_, select, text, update
 
 from bulksend.errors import WrongState
-from bulksend.ledger import operator_log
+from bulksend.ledger import operator_log, suppressions
 from bulksend.ledger.campaign_control import check_allowed
 from bulksend.ledger.campaigns import Campaign, get, reopen
 from bulksend.ledger.clock import current_ms, read_clock
@@ -23,6 +24,8 @@ from bulksend.messaging.states import CampaignStatus, Kind, Status
 
 #: The most failed messages that ``retry`` itself looks at, and the most of one step. The relay looks at the rest.
 RETRIED_AT_ONCE, RETRY_STEP = 20_000, 2_000
+#: How long ``count_retried`` compares recipients with the suppressions, and how many at once.
+_COMPARE_SECONDS, _COMPARED_AT_ONCE = 3.0, 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,16 @@ class Retried:
 
     queued: int
     goes_on: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """How many messages a retry would queue that can go, and how many whose recipients are suppressed by now."""
+
+    send: int
+    suppressed: int
+    exact: bool
+    """Whether all recipients were compared with the suppressions; if not, ``send`` is the most that can go."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +81,28 @@ def _is_retried() -> list[ColumnElement[bool] | TextClause]:
     ]
 
 
-def count_retried(tx: Connection, id: str) -> int:
-    """How many messages a retry would queue again."""
+def count_retried(
+    tx: Connection, campaign: Campaign, *, seconds: float = _COMPARE_SECONDS, at_once: int = _COMPARED_AT_ONCE
+) -> Counted:
+    """How many messages a retry would queue again; it compares recipients with the suppressions for ``seconds``."""
     set_statement_timeout(tx, 0)
-    found = select(func.count()).select_from(messages).where(messages.c.campaign_id == id, *_is_retried())
-    return int(tx.execute(found).scalar_one())
+    retried = [messages.c.campaign_id == campaign.id, *_is_retried()]
+    page = select(messages.c.id, messages.c.recipient).where(*retried).order_by(messages.c.id).limit(at_once)
+    ends = monotonic() + seconds
+    compared = suppressed = 0
+    rows = tx.execute(page).all()
+    while True:
+        recipients = [row.recipient for row in rows]
+        stopped = suppressions.reasons_for(tx, recipients, campaign.kind)
+        suppressed += sum(recipient in stopped for recipient in recipients)
+        compared += len(rows)
+        if len(rows) < at_once:
+            return Counted(compared - suppressed, suppressed, exact=True)
+        if monotonic() >= ends:
+            break
+        rows = tx.execute(page.where(messages.c.id > rows[-1].id)).all()
+    total = int(tx.execute(select(func.count()).select_from(messages).where(*retried)).scalar_one())
+    return Counted(total - suppressed, suppressed, exact=compared == total)
 
 
 def retry(

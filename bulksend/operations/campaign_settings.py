@@ -35,12 +35,16 @@ class RetryPreview:
     campaign: Campaign
     send: int
     """Failed, and never taken by the vendor: queued again."""
+    suppressed: int
+    """The same, of people who are suppressed by now: they are queued and end as suppressed."""
     skip: int
     """Accepted by the vendor."""
     leave: int
     """In doubt: they may have gone out."""
     not_possible: int
     """Failed, and not sent again: one-time codes, taken by the vendor, or out of time."""
+    exact: bool
+    """Whether every recipient was compared with the suppressions; of very many only the first ones are."""
 
     def as_json(self) -> dict[str, Any]:
         """The answer of ``retry`` with ``dry_run``."""
@@ -49,9 +53,11 @@ class RetryPreview:
             "status": self.campaign.status.value,
             "dry_run": True,
             "send": self.send,
+            "suppressed": self.suppressed,
             "skip": self.skip,
             "leave": self.leave,
             "not_possible": self.not_possible,
+            "exact": self.exact,
         }
 
 
@@ -60,10 +66,16 @@ def preview_retry(tx: Connection, id_or_name: str) -> RetryPreview:
     campaign = campaigns.find(tx, id_or_name)
     campaign_retry.check_retry(tx, campaign)
     statuses = counters.of(tx, [campaign.id])[campaign.id].statuses
-    send = campaign_retry.count_retried(tx, campaign.id)
+    retried = campaign_retry.count_retried(tx, campaign)
     failed = statuses.get(Status.FAILED, 0)
     return RetryPreview(
-        campaign, send, sent(statuses), statuses.get(Status.UNKNOWN, 0), max(0, failed - send)
+        campaign=campaign,
+        send=retried.send,
+        suppressed=retried.suppressed,
+        skip=sent(statuses),
+        leave=statuses.get(Status.UNKNOWN, 0),
+        not_possible=max(0, failed - retried.send - retried.suppressed),
+        exact=retried.exact,
     )
 
 

@@ -291,9 +291,11 @@ def retry(
 def _what_a_retry_does(preview: RetryPreview) -> str:
     from bulksend.messaging.units import counted
 
+    most, least = ("", "") if preview.exact else ("at most ", "at least ")
     return (
-        f"{preview.campaign.name}: {counted(preview.send, 'failed message')} would be sent again; left out: "
-        f"{preview.skip:,} accepted, {preview.leave:,} in doubt, {preview.not_possible:,} failed for good"
+        f"{preview.campaign.name}: {most}{counted(preview.send, 'failed message')} would be sent again; left out: "
+        f"{least}{preview.suppressed:,} suppressed, {preview.skip:,} accepted, {preview.leave:,} in doubt, "
+        f"{preview.not_possible:,} failed for good"
     )
 
 

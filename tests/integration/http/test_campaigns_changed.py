@@ -253,7 +253,7 @@ def test_a_retry_is_previewed_before_it_is_done(api: Any) -> None:
             count=count,
         )
     preview = api.post(f"/v1/campaigns/{id}/retry", {"dry_run": True}).json()
-    assert (preview["send"], preview["skip"], preview["leave"]) == (3, 1, 1)
+    assert (preview["send"], preview["suppressed"], preview["skip"], preview["leave"]) == (3, 0, 1, 1)
     assert api.post(f"/v1/campaigns/{id}/retry").json()["changed"] == 3
     with api.ledger.read() as tx:
         statuses = counters.of(tx, [id])[id].statuses

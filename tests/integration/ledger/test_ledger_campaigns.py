@@ -14,10 +14,11 @@ from bulksend.ledger import (
     messages,
     operator_log,
     pauses,
+    suppressions,
     templates,
 )
 from bulksend.ledger.campaign_control import Cancelled
-from bulksend.ledger.campaign_retry import Retried
+from bulksend.ledger.campaign_retry import Counted, Retried
 from bulksend.ledger.intake import IntakeConflict
 from bulksend.ledger.templates import TemplateChange
 from bulksend.messaging.outcome import Accepted, NotSent, Refused, Unknown
@@ -177,6 +178,20 @@ def some_failed(desk: Any, n: int) -> tuple[str, list[str]]:
     for opening in desk.sent(desk.lease(), ids):
         desk.settle(opening, REFUSED)
     return campaign_of(desk, ids[0]), ids
+
+
+def test_the_preview_of_a_retry_leaves_out_people_who_are_suppressed_by_now(desk: Any) -> None:
+    campaign, ids = some_failed(desk, 5)
+    for id in ids[1], ids[4]:
+        suppressing = {"scope": "marketing", "reason": "STOP", "source": "stop word", "actor": "ada"}
+        desk.write(suppressions.add, desk.row(id)["recipient"], **suppressing)
+    preview = desk.read(preview_retry, campaign)
+    assert (preview.send, preview.suppressed, preview.not_possible, preview.exact) == (3, 2, 0, True)
+    found = desk.read(campaigns.get, campaign)
+    assert desk.read(campaign_retry.count_retried, found, at_once=2) == Counted(3, 2, exact=True)
+    # Out of time after the first two.
+    least = desk.read(campaign_retry.count_retried, found, at_once=2, seconds=0)
+    assert least == Counted(4, 1, exact=False)
 
 
 def test_a_finished_campaign_is_not_retried_while_its_template_cannot_be_sent(desk: Any) -> None:
