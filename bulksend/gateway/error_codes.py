@@ -511,7 +511,11 @@ def explain(error: str) -> Explanation | None:
     found = _CODE_IN_ERROR.search(error)
     if found is None:
         return None
-    family, code = _FAMILIES[found[1]], int(found[2])
+    return explain_code(_FAMILIES[found[1]], int(found[2]))
+
+
+def explain_code(family: Family, code: int) -> Explanation:
+    """What a code of the vendor means, listed or not, and what follows from it."""
     row = find_row(family, code) or UNLISTED[family]
     return Explanation(code_text(family, code), row.meaning, _consequence(row))
 

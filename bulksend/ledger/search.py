@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count, islice
 from typing import Any
 from uuid import UUID
@@ -32,7 +32,7 @@ from bulksend.ledger.schema import attempts, campaigns, installation, messages, 
 from bulksend.messaging.audience import Audience
 from bulksend.messaging.masking import mask_digits
 from bulksend.messaging.number_forms import number_forms
-from bulksend.messaging.states import Status
+from bulksend.messaging.states import Kind, Status
 
 #: Ids and ``queued_at`` follow the database's clock. The ids of an older installation followed another clock: for them
 #: a range of ids is this much wider.
@@ -40,6 +40,8 @@ CLOCK_SKEW_MS = 86_400_000
 _NEAR_SINCE = "ids_near_since"
 #: The newest messages in a status: how many campaigns one query reads the newest of, and a page of.
 _CAMPAIGNS_PER_QUERY, _PAGES_PER_QUERY = 200, 6
+#: So many single messages of a status are looked at for those of one sender.
+SENDERS_SEEN = 20_000
 #: Later than any message: the intake of the campaign is not done.
 _STILL_OPEN = 2**47
 
@@ -84,6 +86,8 @@ class Query:
     request_id: str | None = None
     campaign_id: str | None = None
     status: str | None = None
+    kind: str | None = None
+    sender: str | None = None
     since: int | None = None
     until: int | None = None
 
@@ -93,21 +97,42 @@ def find(tx: Connection, query: Query, *, limit: int, before: str | None = None)
 
     Raises InvalidInput when ``before`` is not an id.
     """
-    narrowed = list(conditions(tx, query))
     if before is not None:
         before = _check_id(before)
-        narrowed.append(messages.c.id < before)
+    older = [] if before is None else [messages.c.id < before]
     if not (query.phone or query.message_id or query.request_id):
+        # All messages of a campaign have its kind, and those of one with a sender its sender.
+        narrowed = [*conditions(tx, replace(query, kind=None, sender=None)), *older]
+        statuses = list(Status) if query.status is None else [Status(query.status)]
         if query.campaign_id is not None:
-            statuses = list(Status) if query.status is None else [query.status]
-            page = _page_of_campaign(query.campaign_id, statuses, narrowed, limit, newest_first=True)
+            if not _may_have(tx, query):
+                return []
+            page = _page_of_campaign(
+                query.campaign_id, statuses, narrowed, limit, newest_first=True, sender=query.sender
+            )
             prefer_indexes(tx)
             return _by_ids(tx, COLUMNS, [str(id) for (id,) in tx.execute(page)])[::-1]
-        if query.status is not None:
+        if query.status is not None or query.kind is not None or query.sender is not None:
             prefer_indexes(tx)
-            return _by_ids(tx, COLUMNS, _newest_in_status(tx, query, before, narrowed, limit))[::-1]
-    statement = select(*COLUMNS).where(*narrowed).order_by(messages.c.id.desc()).limit(limit)
+            found = (
+                _newest_in_status(tx, replace(query, status=status.value), before, narrowed, limit)
+                for status in statuses
+            )
+            newest = sorted((id for ids in found for id in ids), reverse=True)[:limit]
+            return _by_ids(tx, COLUMNS, newest)[::-1]
+    every = [*conditions(tx, query), *older]
+    statement = select(*COLUMNS).where(*every).order_by(messages.c.id.desc()).limit(limit)
     return list(tx.execute(statement).mappings())
+
+
+def _may_have(tx: Connection, query: Query) -> bool:
+    """Whether the campaign can have messages of the kind and the sender."""
+    if query.kind is None and query.sender is None:
+        return True
+    kind, sender = tx.execute(
+        select(campaigns.c.kind, campaigns.c.sender).where(campaigns.c.id == query.campaign_id)
+    ).one()
+    return query.kind in (None, kind) and (query.sender in (None, sender) or not sender)
 
 
 def find_all(tx: Connection, query: Query, *, page: int = 5000) -> Iterator[RowMapping]:
@@ -119,6 +144,11 @@ def find_all(tx: Connection, query: Query, *, page: int = 5000) -> Iterator[RowM
         if len(rows) < page:
             return
         before = str(rows[-1]["id"])
+
+
+def by_ids(tx: Connection, ids: Sequence[str]) -> list[RowMapping]:
+    """The messages of these ids, newest first."""
+    return _by_ids(tx, COLUMNS, ids)[::-1]
 
 
 def _by_ids(tx: Connection, columns: Sequence[Column[Any]], ids: Sequence[str]) -> list[RowMapping]:
@@ -143,13 +173,15 @@ def _newest_in_status(
     Reads a page of each campaign, those with the newest message first, until no other campaign can have a newer one.
     An index of status alone would have to be updated at each step of each message.
     """
-    heads = iter(_newest_of_campaigns(tx, query, before, conditions, limit))
+    # Standing campaigns may have none of the sender.
+    heads = iter(_newest_of_campaigns(tx, query, before, conditions, limit + 2 * len(Kind)))
     found: list[str] = []
     while group := list(islice(heads, _PAGES_PER_QUERY)):
         if len(found) == limit and group[0][0] < found[-1]:
             break
         branches = (
-            _page_in_status(id, str(query.status), conditions, limit, newest_first=True) for _, id in group
+            _page_in_status(id, str(query.status), conditions, limit, newest_first=True, sender=query.sender)
+            for _, id in group
         )
         merged = union_all(*(select(branch.c.id) for branch in branches)).subquery()
         ids = tx.execute(select(merged.c.id).order_by(merged.c.id.desc()).limit(limit)).scalars()
@@ -205,6 +237,11 @@ def _campaigns_with_status(tx: Connection, query: Query, before: str | None) -> 
     matching = select(campaigns.c.id, until).where(
         campaigns.c.id.in_(counters.campaign_ids_with(str(query.status)))
     )
+    if query.kind is not None:
+        matching = matching.where(campaigns.c.kind == query.kind)
+    if query.sender is not None:
+        # Each single message has a sender of its own.
+        matching = matching.where(campaigns.c.sender.in_(["", query.sender]))
     if query.since is not None:
         matching = matching.where(last >= query.since)
     if query.until is not None:
@@ -221,11 +258,19 @@ def _page_in_status(
     limit: int,
     *,
     newest_first: bool,
+    sender: str | None = None,
 ) -> Subquery:
-    """A page of the ids of a campaign's messages in a status, from the index of (campaign, status, id)."""
+    """A page of the ids of a campaign's messages in a status, from the index of (campaign, status, id).
+
+    With ``sender`` of the first SENDERS_SEEN of them: no index has the sender.
+    """
     here = messages.c.campaign_id == campaign_id, messages.c.status == status
     order = messages.c.id.desc() if newest_first else messages.c.id.asc()
-    return select(messages.c.id).where(*here, *conditions).order_by(order).limit(limit).subquery()
+    page = select(messages.c.id).where(*here, *conditions).order_by(order)
+    if sender is not None:
+        seen = page.add_columns(messages.c.sender).limit(SENDERS_SEEN).subquery()
+        page = select(seen.c.id).where(seen.c.sender == sender)
+    return page.limit(limit).subquery()
 
 
 def _page_of_campaign(
@@ -235,6 +280,7 @@ def _page_of_campaign(
     limit: int,
     *,
     newest_first: bool,
+    sender: str | None = None,
 ) -> Select[tuple[str]]:
     """The ids of a page of a campaign: a page of each status from the index of (campaign, status, id), merged.
 
@@ -242,7 +288,7 @@ def _page_of_campaign(
     PostgreSQL would scan all newer messages when the campaign has most of the table.
     """
     pages = (
-        _page_in_status(campaign_id, status, conditions, limit, newest_first=newest_first)
+        _page_in_status(campaign_id, status, conditions, limit, newest_first=newest_first, sender=sender)
         for status in statuses
     )
     merged = union_all(*(select(page.c.id) for page in pages)).subquery()
@@ -265,6 +311,10 @@ def conditions(tx: Connection, query: Query) -> Iterator[ColumnElement[bool]]:
         yield messages.c.campaign_id == query.campaign_id
     if query.status is not None:
         yield messages.c.status == query.status
+    if query.kind is not None:
+        yield messages.c.kind == query.kind
+    if query.sender is not None:
+        yield messages.c.sender == query.sender
     if query.since is not None or query.until is not None:
         yield from _intake_range(tx, query.since, query.until)
 

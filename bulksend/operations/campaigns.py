@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, TypedDict
@@ -203,6 +203,11 @@ def find_page(tx: Connection, filter: Filter, *, limit: int, after: str | None =
     )
     items: list[dict[str, Any]] = [{**summary} for summary in summaries(tx, found)]
     return Page(items, found[-1].id if len(found) == limit else None)
+
+
+def names(tx: Connection, ids: Iterable[str]) -> dict[str, str]:
+    """The names of campaigns by their ids."""
+    return {id: each.name for id, each in campaigns.by_ids(tx, ids).items()}
 
 
 def newest(tx: Connection, limit: int) -> list[Summary]:

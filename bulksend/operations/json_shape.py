@@ -32,7 +32,7 @@ INSTANTS = frozenset(
         *("old_secret_until", "failing_since", "succeeded_at", "next_at", "tried_at"),
         *("changed_at", "status_at", "category_at", "quality_at", "synced_at", "uploaded_at"),
         *("signed_in_at", "disabled_at", "locked_until", "setup_expires_at", "placed_at"),
-        *("applied_at", "begins_at", "done_by"),
+        *("applied_at", "begins_at", "done_by", "undelivered_at", "gate_until"),
     }
 )
 _NAMES = {"recipient": "to"}

@@ -41,7 +41,7 @@ CONTENT_HIDDEN = "the content is shown to the roles that may send"
 _HIDDEN = ("owner", "attempt_id", "attempts")
 
 
-_FILTERS = ("campaign", "phone", "since", "until", "message_id", "request_id", "status")
+_FILTERS = ("campaign", "phone", "since", "until", "message_id", "request_id", "status", "kind", "sender")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +59,8 @@ class Filter:
     message_id: str | None = None
     request_id: str | None = None
     status: str | None = None
+    kind: str | None = None
+    sender: str | None = None
     default_region: str | None = None
     timezone: str | None = None
 
@@ -84,13 +86,15 @@ class Filter:
             raise InvalidValue(
                 "until", self.until or "", f"is before {self.since}, the start; exchange the two times"
             )
-        phone, status = self.phone, self.status
+        phone, status, kind, sender = self.phone, self.status, self.kind, self.sender
         return Query(
             phone=phone and parse_recipient(phone, default_region=self.default_region, field="phone"),
             message_id=self.message_id,
             request_id=self.request_id,
             campaign_id=None if self.campaign is None else campaigns.find(tx, self.campaign).id,
             status=status and parse_choice(Status, status, field="status"),
+            kind=kind and parse_choice(Kind, kind, field="kind"),
+            sender=sender and parse_recipient(sender, field="sender"),
             since=since,
             until=until,
         )

@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 
 from bulksend.errors import AccessDenied, InvalidInput, MessageNotFound
 from bulksend.ledger import messages, unknowns
+from bulksend.ledger.clock import read_clock
 from bulksend.ledger.database import Database
 from bulksend.ledger.messages import RESOLUTIONS
 from bulksend.ledger.unknowns import MEANING, Trace
@@ -21,6 +22,8 @@ from bulksend.operations.messages import Filter
 
 #: One transaction resolves this many.
 _CHUNK = 200
+#: One call of a face resolves at most this many.
+MOST_RESOLVED = 1000
 
 
 def list_unknown(
@@ -33,6 +36,11 @@ def list_unknown(
     wanted = [parse_choice(Trace, text, field="trace") for text in traces]
     found = unknowns.unknown(tx, filter.query(tx), traces=wanted, limit=limit, before=before)
     return Page.of([row | {"meaning": MEANING[Trace(row["trace"])]} for row in found], limit)
+
+
+def now(tx: Connection) -> int:
+    """The ledger's time, for ages: ms since the epoch."""
+    return read_clock(tx)
 
 
 @dataclass(slots=True)
@@ -120,6 +128,15 @@ def _resolve_one(
             done.before.append(id)
         else:
             done.refused.append({"id": id, "why": str(error)})
+
+
+def newest_ids(tx: Connection, filter: Filter, traces: Sequence[str] = ()) -> tuple[list[str], bool]:
+    """The newest MOST_RESOLVED unknown messages that match, and whether there are more.
+
+    Raises InvalidValue, CampaignNotFound.
+    """
+    items = list_unknown(tx, filter, traces=traces, limit=MOST_RESOLVED + 1).items
+    return [str(item["id"]) for item in items[:MOST_RESOLVED]], len(items) > MOST_RESOLVED
 
 
 def matching_ids(database: Database, filter: Filter, traces: Sequence[str] = ()) -> Iterator[str]:

@@ -17,6 +17,7 @@ from bulksend.operations import messages, unknowns
 from bulksend.operations.access import record_reading
 from bulksend.operations.json_shape import Page, checked_after, masked_texts
 from bulksend.operations.messages import Filter
+from bulksend.operations.unknowns import MOST_RESOLVED
 from bulksend.operations.why import explain
 from ops.http.argument_formats import AfterId, Instant, Limit, Phone, one_of
 from ops.http.idempotency import HEADER, REPLAYED, Once
@@ -25,9 +26,6 @@ from ops.http.sending import Sending
 from ops.http.services import REDIS_S, Operator, Sender, Services, ServicesDep, Viewer
 
 router = APIRouter(tags=["messages"], prefix="/v1")
-
-#: One call resolves at most this many.
-MOST_RESOLVED = 1000
 
 
 class MessagePage(BaseModel):
@@ -182,9 +180,7 @@ def resolve_many(asked: ResolveMany, services: ServicesDep, principal: Operator,
         ids, more = list(dict.fromkeys(asked.ids)), False
         if by_filter:
             with database.read() as tx:
-                page = unknowns.list_unknown(tx, wanted, traces=asked.trace, limit=MOST_RESOLVED + 1)
-            ids = [str(item["id"]) for item in page.items[:MOST_RESOLVED]]
-            more = len(page.items) > MOST_RESOLVED
+                ids, more = unknowns.newest_ids(tx, wanted, asked.trace)
         done = unknowns.resolve(
             database,
             ids,
