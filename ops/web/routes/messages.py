@@ -65,7 +65,7 @@ def message_list(
             names = campaigns.names(tx, {item["campaign_id"] for item in found.items})
     except InvalidInput as error:
         problem = problem_of(error)
-        nothing = {"found": None, "items": [], "names": {}, "problem": problem}
+        nothing: dict[str, Any] = {"found": None, "items": [], "names": {}, "problem": problem}
         return page.render("messages.html", status=problem.status, **values | nothing)
     if found.items and not page.is_live:
         by = ", ".join(wanted.given) or "no filter"
