@@ -24,6 +24,8 @@ from bulksend.operations.messages import Filter
 _CHUNK = 200
 #: One call of a face resolves at most this many.
 MOST_RESOLVED = 1000
+#: What an attempt may leave behind.
+TRACES = tuple(trace.value for trace in Trace)
 
 
 def list_unknown(

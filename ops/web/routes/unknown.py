@@ -7,14 +7,13 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Response
 
 from bulksend.errors import InvalidInput, InvalidValue
-from bulksend.ledger.unknowns import Trace
 from bulksend.messaging import Kind
 from bulksend.messaging.units import counted
 from bulksend.operations import campaigns, messages, unknowns
 from bulksend.operations.access import record_reading
 from bulksend.operations.json_shape import checked_after
 from bulksend.operations.messages import Filter
-from bulksend.operations.unknowns import MOST_RESOLVED, Resolution
+from bulksend.operations.unknowns import MOST_RESOLVED, TRACES, Resolution
 from ops.web.forms import OperatorForm
 from ops.web.pages import Page, ViewerPage, query
 from ops.web.problems import problem_of
@@ -118,7 +117,7 @@ def _list(
     values: dict[str, Any] = {
         "filter": given,
         "after": after,
-        "traces": list(Trace),
+        "traces": TRACES,
         "kinds": list(Kind),
         "resolutions": RESOLUTIONS,
         "typed": typed or {"as": "", "why": "", "which": ""},
