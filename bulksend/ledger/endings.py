@@ -148,18 +148,10 @@ def apply_evidence(tx: Connection, ids: Sequence[str]) -> None:
     The result of an earlier attempt may come last: after a second attempt, or after the message ended as not sent. A
     message that a person resolved as accepted gets its MessageId, so that receipts find it.
     """
-    sql = _EVIDENCE.format(
-        now=now_sql(tx),
-        named=named(tx),
-        undelivered=UNDELIVERED.format(attempt="a"),
-        said_failed=SAID_FAILED.format(attempt="a"),
-        failure=_FAILURE_TOLD.format(message="m"),
-    )
     raised: list[tuple[object, ...]] = []
     corrected: list[tuple[object, ...]] = []
-    found = tx.execute(statement(sql), bound(tx, IDS, [(id,) for id in ids])).all()
-    for _, rows in groupby(found, key=lambda row: row.id):
-        _add_correction([*rows], raised, corrected)
+    for rows in _evidence(tx, ids):
+        _add_correction(rows, raised, corrected)
     if raised:
         sql = _RAISE.format(now=now_sql(tx), rows=table(tx, _RAISE_COLUMNS))
         tx.execute(statement(sql), bound(tx, _RAISE_COLUMNS, raised))
@@ -168,20 +160,51 @@ def apply_evidence(tx: Connection, ids: Sequence[str]) -> None:
         tx.execute(statement(sql), bound(tx, _CORRECT_COLUMNS, corrected))
 
 
-def _add_correction(
-    rows: Sequence[Row[Any]], raised: list[tuple[object, ...]], corrected: list[tuple[object, ...]]
-) -> None:
-    """Add what ``rows``, of one message, ask for: it is accepted, or another status corrects it."""
-    message, now = rows[0], Status(rows[0].status)
-    outcomes = {
+def undelivered_status(tx: Connection, ids: Sequence[str]) -> dict[str, Status]:
+    """The status of messages of which an attempt was not delivered: FAILED unless another one outranks it.
+
+    Those whose status no failure changes are left out.
+    """
+    return {
+        rows[0].id: final_status(_effective_outcomes(rows), Status.FAILED) for rows in _evidence(tx, ids)
+    }
+
+
+def _evidence(tx: Connection, ids: Sequence[str]) -> list[list[Row[Any]]]:
+    """The rows of ``_EVIDENCE`` of each message that has any."""
+    sql = _EVIDENCE.format(
+        now=now_sql(tx),
+        named=named(tx),
+        undelivered=UNDELIVERED.format(attempt="a"),
+        said_failed=SAID_FAILED.format(attempt="a"),
+        failure=_FAILURE_TOLD.format(message="m"),
+    )
+    found = tx.execute(statement(sql), bound(tx, IDS, [(id,) for id in ids])).all()
+    return [[*rows] for _, rows in groupby(found, key=lambda row: row.id)]
+
+
+def _effective_outcomes(rows: Sequence[Row[Any]]) -> dict[EffectiveOutcome, Row[Any]]:
+    """What the attempts of one message come to, each with the newest attempt of which it is true."""
+    return {
         effective_outcome(
             row.outcome, undelivered=bool(row.undelivered), said_failed=bool(row.said_failed)
         ): row
         for row in rows
         if row.attempt is not None
     }
+
+
+def _add_correction(
+    rows: Sequence[Row[Any]], raised: list[tuple[object, ...]], corrected: list[tuple[object, ...]]
+) -> None:
+    """Add what ``rows``, of one message, ask for: it is accepted, or another status corrects it."""
+    message, now = rows[0], Status(rows[0].status)
+    outcomes = _effective_outcomes(rows)
     target = final_status(outcomes, _status_if_unsent(message) if now is Status.UNKNOWN else now)
-    if target is Status.ACCEPTED and (now is not target or message.named is None):
+    has_its_name = message.named is not None and not any(
+        row.undelivered and row.message_id == message.named for row in rows
+    )
+    if target is Status.ACCEPTED and (now is not target or not has_its_name):
         taken = outcomes.get(EffectiveOutcome.ACCEPTED)
         if taken is not None:
             raised.append((taken.id, taken.message_id, taken.request_id, taken.ret_code))

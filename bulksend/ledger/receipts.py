@@ -14,7 +14,7 @@ from sqlalchemy import Connection, RowMapping, select
 from bulksend.ledger.bulk_parameters import bound, statement, storable, table
 from bulksend.ledger.clock import now_sql, read_clock
 from bulksend.ledger.database import among
-from bulksend.ledger.endings import WIPED_PAYLOAD, apply_evidence, listed
+from bulksend.ledger.endings import MAY_HAVE, WIPED_PAYLOAD, apply_evidence, listed, undelivered_status
 from bulksend.ledger.ids import new_id
 from bulksend.ledger.receipt_matching import Match, find_messages
 from bulksend.ledger.schema import messages, receipts
@@ -213,10 +213,11 @@ def _links(found: Sequence[tuple[Any, Match]]) -> list[tuple[str, str, str]]:
 
 
 #: The statuses that each one may raise: evidence outranks every earlier status but ``sending``. A failure concerns only
-#: its own attempt, so a message that waits for the next one goes on waiting.
+#: its own attempt, so a message that waits for the next one goes on waiting. UNKNOWN: another attempt may have gone out.
 _BY_EVIDENCE = WAITING | UNSENT | {Status.CLAIMED, Status.UNKNOWN}
 _RAISES: dict[Status, frozenset[Status]] = {
     Status.ACCEPTED: _BY_EVIDENCE,
+    Status.UNKNOWN: frozenset({Status.ACCEPTED}),
     Status.FAILED: UNSENT - {Status.FAILED} | {Status.UNKNOWN, Status.ACCEPTED},
     Status.DELIVERED: _BY_EVIDENCE | {Status.ACCEPTED},
     Status.READ: _BY_EVIDENCE | {Status.ACCEPTED, Status.DELIVERED},
@@ -257,6 +258,10 @@ FROM {{rows}} WHERE messages.id = p.id AND messages.status <> 'sending'
 """  # noqa: S608 - our own words
 
 
+#: A row of _APPLY_COLUMNS.
+_Said = tuple[str, str | None, int | None, int | None, str | None]
+
+
 def _apply(tx: Connection, newest: Mapping[str, str | None]) -> list[Delay]:
     """Raise messages, id -> newest MessageId, to the status that all their receipts give them.
 
@@ -279,13 +284,26 @@ def _apply(tx: Connection, newest: Mapping[str, str | None]) -> list[Delay]:
         told[str(row.message_pk)].append(row)
     sql = _APPLY.format(rows=table(tx, _APPLY_COLUMNS), now=now_sql(tx))
     says = [(id, *_together(told[id], message_id)) for id, message_id in sorted(newest.items())]
-    delays = _delays(tx, {id: at for id, _, at, *_ in says if at is not None})
-    tx.execute(statement(sql), bound(tx, _APPLY_COLUMNS, says))
     failed = [id for id, target, *_ in says if target in (Status.FAILED.value, None)]
     if failed:
-        # Another attempt may still have been sent.
+        # In one update, so that no event tells of a failure that another attempt contradicts.
+        ends = undelivered_status(tx, failed)
+        says = [_unless_another(each, ends.get(each[0], Status.FAILED)) for each in says]
+    delays = _delays(tx, {id: at for id, _, at, *_ in says if at is not None})
+    tx.execute(statement(sql), bound(tx, _APPLY_COLUMNS, says))
+    if failed:
         apply_evidence(tx, failed)
     return delays
+
+
+def _unless_another(said: _Said, status: Status) -> _Said:
+    """What receipts say of a message, where it fails; ``status``: what all its attempts say then."""
+    id, target, delivered_at, read_at, error = said
+    if target != Status.FAILED or status is Status.FAILED:
+        return said
+    if status is Status.UNKNOWN:
+        return id, status.value, delivered_at, read_at, f"{MAY_HAVE}{error}"[:500]
+    return id, None, delivered_at, read_at, None
 
 
 def _delays(tx: Connection, delivered_at: Mapping[str, int]) -> list[Delay]:
