@@ -251,7 +251,7 @@ def _summary(plan: Plan, now: int) -> dict[str, Any]:
     return {
         "plan_id": plan.id,
         "hash": plan.hash,
-        "status": "applied" if plan.campaign_id else "expired" if plan.expires_at <= now else "open",
+        "status": _status(plan, now),
         **{name: facts["options"][name] for name in ("name", "kind", "sender")},
         "to_send": facts["counts"]["to_send"],
         "cost": facts["cost"],
@@ -261,7 +261,16 @@ def _summary(plan: Plan, now: int) -> dict[str, Any]:
         "campaign_id": plan.campaign_id,
         "applied_at": None if plan.applied_at is None else format_instant(plan.applied_at),
         "applied_by": plan.applied_by,
+        "ended_why": plan.ended_why,
     }
+
+
+def _status(plan: Plan, now: int) -> str:
+    if plan.campaign_id is not None:
+        return "applied"
+    if plan.ended_why is not None:
+        return "ended"
+    return "expired" if plan.expires_at <= now else "open"
 
 
 def options_of(plan: FilePlan) -> CampaignOptions:

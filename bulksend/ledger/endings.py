@@ -165,9 +165,7 @@ def undelivered_status(tx: Connection, ids: Sequence[str]) -> dict[str, Status]:
 
     Those whose status no failure changes are left out.
     """
-    return {
-        rows[0].id: final_status(_effective_outcomes(rows), Status.FAILED) for rows in _evidence(tx, ids)
-    }
+    return {rows[0].id: final_status(_effective_outcomes(rows), Status.FAILED) for rows in _evidence(tx, ids)}
 
 
 def _evidence(tx: Connection, ids: Sequence[str]) -> list[list[Row[Any]]]:

@@ -70,7 +70,7 @@ COLUMNS: dict[str, dict[str, Holds]] = {
     "plans": _table(
         CONTENT="samples",
         KEY="campaign_key",
-        TEXT="facts outlook options file",
+        TEXT="facts outlook options file ended_why",
         NOTHING="id hash source_hash posted rows_planned messages_planned request_key created_at created_by expires_at "
         "campaign_id applied_at applied_by",
     ),

@@ -49,6 +49,7 @@ class Plan(NewPlan):
     campaign_id: str | None
     applied_at: int | None
     applied_by: str | None
+    ended_why: str | None
 
 
 def add(tx: Connection, new: NewPlan, *, lives_ms: int) -> Plan:
@@ -79,9 +80,18 @@ def by_request(tx: Connection, request_key: str) -> Plan | None:
     return None if row is None else Plan(**row)
 
 
+def end(tx: Connection, ids: list[str], *, actor: str, why: str) -> None:
+    """End those of these plans that could still be applied, on record."""
+    for id in sorted(live_files(tx, ids)):
+        tx.execute(update(plans).where(plans.c.id == id).values(ended_why=why, samples=None))
+        operator_log.record(tx, actor=actor, act="end", scope="plan", subject=id, why=why)
+
+
 def check_live(tx: Connection, plan: Plan) -> None:
-    """Raises WrongState when a plan that was not applied has expired."""
+    """Raises WrongState when a plan that was not applied has ended or expired."""
     now = read_clock(tx)
+    if plan.campaign_id is None and plan.ended_why is not None:
+        raise WrongState(f"plan {plan.id} has ended: {plan.ended_why}; post the file again to make a new one")
     if plan.campaign_id is None and plan.expires_at <= now:
         raise WrongState(
             f"plan {plan.id} expired {format_age(now - plan.expires_at)} ago; make a new one with the same options"
@@ -117,7 +127,10 @@ def newest(tx: Connection, limit: int = 50, *, before: str | None = None) -> lis
 def live_files(tx: Connection, ids: list[str]) -> set[str]:
     """Those of the ids of posted files that a plan may still need."""
     wanted = select(plans.c.id).where(
-        among(tx, plans.c.id, ids), plans.c.campaign_id.is_(None), plans.c.expires_at > read_clock(tx)
+        among(tx, plans.c.id, ids),
+        plans.c.campaign_id.is_(None),
+        plans.c.ended_why.is_(None),
+        plans.c.expires_at > read_clock(tx),
     )
     return {str(id) for id in tx.execute(wanted).scalars()}
 

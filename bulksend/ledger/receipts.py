@@ -213,7 +213,7 @@ def _links(found: Sequence[tuple[Any, Match]]) -> list[tuple[str, str, str]]:
 
 
 #: The statuses that each one may raise: evidence outranks every earlier status but ``sending``. A failure concerns only
-#: its own attempt, so a message that waits for the next one goes on waiting. UNKNOWN: another attempt may have gone out.
+#: its own attempt, so a message that waits for the next one goes on waiting. UNKNOWN: another one may have gone out.
 _BY_EVIDENCE = WAITING | UNSENT | {Status.CLAIMED, Status.UNKNOWN}
 _RAISES: dict[Status, frozenset[Status]] = {
     Status.ACCEPTED: _BY_EVIDENCE,

@@ -8,7 +8,7 @@ from pathlib import Path
 from shutil import rmtree
 from typing import TYPE_CHECKING, Any
 
-from bulksend.ledger import jobs, uploads
+from bulksend.ledger import jobs, plans, uploads
 from bulksend.ledger.database import Database
 from bulksend.ledger.encryption import CannotDecrypt, Cipher
 from bulksend.ledger.erasure import Left, Person
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 _AT_ONCE = 1 << 20
 #: Two pieces of a file overlap by more than the longest way to write a number.
 _OVERLAP = 256
+#: Why a plan ends whose file is deleted.
+PLAN_ENDS = "its file was deleted, since a person in it was forgotten"
 _AGAIN = "repeat `forget` once it has ended"
 
 
@@ -50,8 +52,11 @@ def erase_exports(database: Database, folder: Path, person: Person) -> tuple[int
     ]
 
 
-def erase_uploads(database: Database, folder: Path, person: Person) -> tuple[int, list[Left]]:
-    """Delete posted files that have the number and are taken in; returns how many, and those still needed."""
+def erase_uploads(database: Database, folder: Path, person: Person, *, actor: str) -> tuple[int, list[Left]]:
+    """Delete posted files that have the number and are taken in; returns how many, and those still needed.
+
+    A plan of such a file ends, on record.
+    """
     # A posted file has a folder of its own, by its id; opt-out lists lie a folder deeper.
     kept = folder / FOLDER
     posted = [path for path in _files(folder) if path.parent != kept]
@@ -59,6 +64,8 @@ def erase_uploads(database: Database, folder: Path, person: Person) -> tuple[int
     ids = sorted(filter(is_id, found))
     with database.read() as tx:
         taken = set(ids) - uploads.live_ids(tx, ids) - jobs.open_ids(tx, ids)
+    if taken:
+        database.retrying(lambda tx: plans.end(tx, sorted(taken), actor=actor, why=PLAN_ENDS))
     for id in taken:
         rmtree(found[id], ignore_errors=True)
     left = [

@@ -90,7 +90,7 @@ def forget(
     person, rows = database.retrying(erase)
     done = Forgotten(person.masked, dict(rows.counts))
     _erase_the_rest(database, cipher, person, rows, done)
-    _erase_files(database, cipher, of, person, done)
+    _erase_files(database, cipher, of, person, done, actor)
     problem = let_go(database)
     _search(database, person, done, problem, open_redis)
     with database.read() as tx:
@@ -157,11 +157,13 @@ def _mask_texts(database: Database, person: Person, done: Forgotten) -> int:
     return masked
 
 
-def _erase_files(database: Database, cipher: Cipher, of: Settings, person: Person, done: Forgotten) -> None:
+def _erase_files(
+    database: Database, cipher: Cipher, of: Settings, person: Person, done: Forgotten, actor: str
+) -> None:
     exports, posted, spool = places.folders(of)
     done.erased["exports"], left = places.erase_exports(database, exports, person)
     done.left += left
-    done.erased["uploads"], left = places.erase_uploads(database, posted, person)
+    done.erased["uploads"], left = places.erase_uploads(database, posted, person, actor=actor)
     done.left += left
     done.left += places.search_spool(spool, person, cipher)
     done.searched += ["folders of exports, posted files and the spool on this host"]

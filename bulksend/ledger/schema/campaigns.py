@@ -105,6 +105,7 @@ plans = Table(
     Column("campaign_id", Id, comment="of the campaign that it became"),
     Column("applied_at", Instant),
     Column("applied_by", String(100)),
+    Column("ended_why", Text, comment="why it cannot be applied any more, besides its expiry"),
     partial_index("ix_plans_samples", "expires_at", where="samples IS NOT NULL"),
 )
 

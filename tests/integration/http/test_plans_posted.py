@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bulksend.ledger import suppressions
+from bulksend.ledger import operator_log, suppressions
 from bulksend.messaging import Kind
 from bulksend.operations import api_keys
 from bulksend.operations.access import Role
@@ -98,6 +98,25 @@ def test_what_is_wrong_is_said_and_leaves_no_file(api: Any) -> None:
 
 
 @ON_ONE_DATABASE
+def test_a_plan_ends_with_its_reason_when_a_person_in_its_file_is_forgotten(api: Any) -> None:
+    made, other = post_plan(api, csv(5)).json(), post_plan(api, b"to,name\n447700900999,Bo\n").json()
+    person = rows(1)[0]["to"]
+    answer = api.post("/v1/persons/forget", {"phone": person, "why": "asked us to"})
+    assert answer.json()["erased"]["uploads"] == 1, answer.text
+    place = f"/v1/plans/{made['plan_id']}"
+    shown = api.get(place).json()
+    assert (shown["status"], shown["samples"]) == ("ended", [])
+    assert shown["ended_why"] == "its file was deleted, since a person in it was forgotten"
+    for refused in (api.get(f"{place}/preview"), api.post(f"{place}/apply")):
+        assert (refused.status_code, refused.json()["code"]) == (409, "wrong_state")
+        assert shown["ended_why"] in refused.json()["detail"]
+    with api.ledger.read() as tx:
+        (act,) = [act for act in operator_log.of(tx, "plan", made["plan_id"]) if act.act == "end"]
+    assert act.why == shown["ended_why"]
+    assert api.get(f"/v1/plans/{other['plan_id']}").json()["status"] == "open"
+
+
+@ON_ONE_DATABASE
 def test_a_viewer_sees_no_sample_and_a_key_plans_only_its_kinds(api: Any) -> None:
     made = post_plan(api, csv(2)).json()
     place = f"/v1/plans/{made['plan_id']}"
@@ -116,14 +135,3 @@ def test_an_expired_plan_is_not_applied_and_says_so(api: Any) -> None:
     refused = api.post(f"/v1/plans/{made['plan_id']}/apply")
     assert (refused.status_code, refused.json()["code"]) == (409, "wrong_state")
     assert "expired" in refused.json()["detail"]
-
-
-@ON_ONE_DATABASE
-def test_of_a_person_in_its_file_who_was_forgotten_a_plan_says_that_the_file_is_gone(api: Any) -> None:
-    made = api.post("/v1/plans", {**OPTIONS, "rows": rows(3)}).json()
-    asked = {"phone": rows(1)[0]["to"], "why": "asked us to"}
-    assert api.post("/v1/persons/forget", asked).status_code == 200
-    place = f"/v1/plans/{made['plan_id']}"
-    for refused in (api.get(f"{place}/preview"), api.post(f"{place}/apply")):
-        assert (refused.status_code, refused.json()["code"]) == (409, "wrong_state")
-        assert "not on this machine any more" in refused.json()["detail"]

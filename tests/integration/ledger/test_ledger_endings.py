@@ -246,7 +246,9 @@ def test_a_receipt_of_failure_speaks_only_of_its_own_attempt(desk: Any, first: s
         desk.settle(one, Accepted("mid-1", "rid"), evidence=Evidence(200, 0, message_id="mid-1"))
     desk.receive(Receipt("mid-2", "failed", 7, "131026", "not on WhatsApp"))
     assert desk.status(id) == first
-    told = desk.read(lambda tx: tx.exec_driver_sql("SELECT type FROM events WHERE items IS NOT NULL ORDER BY seq"))
+    told = desk.read(
+        lambda tx: tx.exec_driver_sql("SELECT type FROM events WHERE items IS NOT NULL ORDER BY seq")
+    )
     assert [row.type for row in told] == ["message.accepted", "message.unknown"][: 1 + (first == "unknown")]
     named = {"unknown": "mid-2", "accepted": "mid-1"}
     assert desk.row(id)["message_id"] == named[first]
