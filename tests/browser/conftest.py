@@ -1,4 +1,4 @@
-"""The console in a real browser: one Chromium and one server with one of everything a test process.
+"""The console in a real browser: one Chromium a module, one server with one of everything a test process.
 
 browser        the browser
 console        the server: its URL, ledger and ids, and sessions of each role
@@ -30,8 +30,9 @@ AXE = (Path(__file__).parent / "axe-core" / "axe.min.js").read_text(encoding="ut
 _EXPECTED = "Failed to load resource: the server responded with a status of 4"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """Of a module and not of a session: Playwright has an event loop in this thread, where other tests run theirs."""
     with sync_playwright() as playwright:
         try:
             path = find(playwright)

@@ -12,6 +12,8 @@ from bulksend.operations.access import Role
 from tests.html_pages import Html
 from tests.integration.web.conftest import ON_ONE_DATABASE, ORIGIN, Web
 
+#: What the ledger decides is tested on both in tests/integration/operations/test_users.py.
+pytestmark = ON_ONE_DATABASE
 PASSWORD = "correct horse battery"
 COOKIE = "bulksend_session_80"
 
@@ -67,7 +69,6 @@ def test_the_cookie_of_a_session_is_read_by_no_script_and_sent_by_no_other_site(
     assert "secure" not in said.replace("samesite", "")
 
 
-@ON_ONE_DATABASE
 def test_behind_tls_the_cookie_belongs_to_this_address_alone(web: Web) -> None:
     added(web)
     link = str(sessions.make_link(web.api.ledger, "ann", actor="test")["link_token"])
@@ -171,24 +172,22 @@ def test_a_wrong_password_says_no_more_than_that_and_waits_longer_each_time(web:
     assert 429 in answers, "of an address, whatever the names"
 
 
-@pytest.mark.parametrize(
-    "headers",
-    [
-        {"Origin": "https://other.example"},
-        {"Origin": "null"},
-        {"Origin": "http://testserver:81"},
-        {"Origin": ORIGIN, "Sec-Fetch-Site": "cross-site"},
-        {"Origin": ORIGIN, "Sec-Fetch-Site": "same-site"},
-    ],
+OF_ANOTHER_SITE: tuple[dict[str, str], ...] = (
+    {"Origin": "https://other.example"},
+    {"Origin": "null"},
+    {"Origin": "http://testserver:81"},
+    {"Origin": ORIGIN, "Sec-Fetch-Site": "cross-site"},
+    {"Origin": ORIGIN, "Sec-Fetch-Site": "same-site"},
 )
-@ON_ONE_DATABASE
-def test_a_form_of_another_site_is_refused(web: Web, headers: dict[str, str]) -> None:
-    for path in ("/sign-in", "/sign-in/link", "/preferences", "/sign-out"):
-        assert web.post(path, headers=headers).status_code == 403
+
+
+def test_a_form_of_another_site_is_refused(web: Web) -> None:
+    for headers in OF_ANOTHER_SITE:
+        for path in ("/sign-in", "/sign-in/link", "/preferences", "/sign-out"):
+            assert web.post(path, headers=headers).status_code == 403, headers
 
 
 @pytest.mark.parametrize("token", ["", "0" * 64, "é"])
-@ON_ONE_DATABASE
 def test_a_form_without_the_token_of_its_session_is_refused(web: Web, token: str) -> None:
     answer = web.post("/sign-out", {"csrf": token})
     assert answer.status_code == 403
@@ -199,7 +198,6 @@ def test_a_form_without_the_token_of_its_session_is_refused(web: Web, token: str
     "next",
     ["https://other.example", "//other.example", "/\\other.example", "javascript:alert(1)", "/a\nb", ""],
 )
-@ON_ONE_DATABASE
 def test_a_sign_in_leads_to_no_other_site(web: Web, next: str) -> None:
     added(web)
     link = str(sessions.make_link(web.api.ledger, "ann", actor="test")["link_token"])
@@ -207,7 +205,6 @@ def test_a_sign_in_leads_to_no_other_site(web: Web, next: str) -> None:
     assert answer.headers["location"] == "/"
 
 
-@ON_ONE_DATABASE
 def test_a_weak_password_is_refused_beside_its_field(web: Web) -> None:
     token = added(web)
     for fields, why in (
