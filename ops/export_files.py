@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -34,6 +35,23 @@ def write_csv(rows: Iterable[Row], stream: TextIO) -> None:
     write = _csv_writer(stream)
     for row in rows:
         write(row)
+
+
+def csv_lines(rows: Iterable[Row], columns: Sequence[str], *, at_once: int = 500) -> Iterator[bytes]:
+    """The rows as a CSV file in parts, as they are made; with a byte order mark, or Excel would read it in a code page.
+
+    ``columns`` are the header.
+    """
+    part = io.StringIO("\ufeff", newline="")
+    part.seek(0, io.SEEK_END)
+    write = _csv_writer(part, columns)
+    for number, row in enumerate(rows, 1):
+        write(row)
+        if number % at_once == 0:
+            yield part.getvalue().encode()
+            part.seek(0)
+            part.truncate()
+    yield part.getvalue().encode()
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, func, select
@@ -254,14 +255,24 @@ def _set_mark(tx: Connection, name: str, value: int) -> None:
 
 
 def read(
-    tx: Connection, by: Sequence[str], since: int, until: int, limit: int
+    tx: Connection,
+    by: Sequence[str],
+    since: int,
+    until: int,
+    limit: int,
+    *,
+    only: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[Mapping[str, Any]]:
-    """The sums of the hours that begin at or after ``since`` and before ``until``, by some of DIMENSIONS."""
+    """The sums of the hours that begin at or after ``since`` and before ``until``, by some of DIMENSIONS.
+
+    ``only``: of rows with these values of dimensions.
+    """
     dimensions = [stats_hourly.c[name] for name in by]
     sums = [func.sum(stats_hourly.c[name]).label(name) for name in MEASURES]
     query = (
         select(*dimensions, *sums)
         .where(stats_hourly.c.hour >= since, stats_hourly.c.hour < until)
+        .where(*(stats_hourly.c[name] == value for name, value in only.items()))
         .group_by(*dimensions)
         .order_by(*dimensions)
         .limit(limit)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sqlalchemy import Connection
@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 from bulksend.ledger import consents
 from bulksend.ledger.consents import KeptConsent
 from bulksend.ledger.database import Database
+from bulksend.messaging import mask_digits, mask_phone
 from bulksend.messaging.units import format_instant
 from bulksend.operations.json_shape import Page
 
@@ -25,6 +26,15 @@ def list_consents(
         found = consents.page(tx, after=after, limit=limit, subject=subject)
     is_full = subject is None and len({consent.subject for consent in found}) == limit
     return Page([shown(consent) for consent in found], found[-1].subject if is_full else None)
+
+
+def masked(item: Mapping[str, Any]) -> dict[str, Any]:
+    """One of a list for a reader who sees no numbers."""
+    return {
+        **item,
+        "to": mask_phone(str(item["to"])),
+        "consent_source": mask_digits(str(item["consent_source"])),
+    }
 
 
 def report(tx: Connection, *, subject: str | None = None) -> Iterator[dict[str, Any]]:

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from bulksend.errors import InvalidInput, InvalidValue
+from bulksend.gateway.error_codes import Family, find_row
 from bulksend.ledger import stats
 from bulksend.ledger.database import Database
-from bulksend.ledger.stats import DIMENSIONS, HOUR_MS
+from bulksend.ledger.stats import DIMENSIONS, ENTERED, HOUR_MS, MEASURES
 from bulksend.messaging.units import format_instant, parse_instant_ms
 
 #: The most rows of an answer.
 MOST_ROWS = 10_000
+#: The columns of a file of sums.
+COLUMNS = (*DIMENSIONS, *MEASURES)
 #: Without a begin: this long before the end.
 DEFAULT_SPAN_MS = 7 * 24 * HOUR_MS
+#: The longest time that ``digest`` sums up.
+LONGEST_MS = 92 * 24 * HOUR_MS
+#: Longer times are drawn by day, not by hour.
+_BY_HOUR_MS = 8 * 24 * HOUR_MS
 
 
 def parse_dimensions(text: str, *, field: str) -> tuple[str, ...]:
@@ -66,3 +76,96 @@ def show_stats(
             for row in rows
         ],
     }
+
+
+def digest(
+    database: Database, *, begin: datetime, end: datetime, zone: ZoneInfo, only: Mapping[str, str]
+) -> dict[str, Any]:
+    """The sums of a time for a person to read: in its course, by hour and weekday of a zone, by each dimension.
+
+    ``only`` filters by dimensions. Raises InvalidValue for a time that ends before it begins or is longer than
+    LONGEST_MS.
+    """
+    since, until = (int(each.timestamp() * 1000) for each in (begin, end))
+    if until <= since:
+        raise InvalidValue("to", "", "must not be before from")
+    if until - since > LONGEST_MS:
+        raise InvalidValue(
+            "from", "", f"these are more than {LONGEST_MS // HOUR_MS // 24} days; ask for a shorter time"
+        )
+    since -= since % HOUR_MS
+    until += -until % HOUR_MS
+    with database.read() as tx:
+        hours = list(stats.read(tx, ["hour"], since, until, MOST_ROWS, only=only))
+        sums = {
+            name: list(stats.read(tx, [name], since, until, MOST_ROWS, only=only))
+            for name in DIMENSIONS
+            if name != "hour"
+        }
+        counted_until = stats.counted_until(tx)
+    step_is_hour = until - since <= _BY_HOUR_MS
+    return {
+        "from": format_instant(since),
+        "to": format_instant(until),
+        "counted_until": format_instant(counted_until) if counted_until else None,
+        "step": "hour" if step_is_hour else "day",
+        "course": _course(hours, since, until, zone, step_is_hour),
+        "week": _week(hours, zone),
+        "total": _total(sums["kind"]),
+        "kind": _largest(sums["kind"]),
+        "sender": _largest(sums["sender"]),
+        "country": _largest(sums["country"]),
+        "code": [
+            {**row, "sentence": _sentence(str(row["code"]))}
+            for row in _largest(sums["code"], "failed")
+            if row["failed"]
+        ],
+    }
+
+
+def _total(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    return {name: sum(row[name] for row in rows) for name in MEASURES}
+
+
+def _largest(rows: Sequence[Mapping[str, Any]], by: str = "accepted") -> list[Mapping[str, Any]]:
+    """Those with something in them, the largest first."""
+    return sorted(
+        (row for row in rows if any(row[name] for name in (*ENTERED, "attempts"))), key=lambda row: -row[by]
+    )
+
+
+def _course(
+    hours: Sequence[Mapping[str, Any]], since: int, until: int, zone: ZoneInfo, by_hour: bool
+) -> list[dict[str, Any]]:
+    """The messages by hour or by day of the zone, those without any too."""
+    steps: dict[int, Counter[str]] = {}
+
+    def step_of(at: int) -> Counter[str]:
+        if not by_hour:
+            day = datetime.fromtimestamp(at / 1000, zone).replace(hour=0, minute=0, second=0, microsecond=0)
+            at = int(day.timestamp() * 1000)
+        return steps.setdefault(at, Counter())
+
+    for at in range(since, until, HOUR_MS):
+        step_of(at)
+    for row in hours:
+        step_of(row["hour"]).update({name: row[name] for name in MEASURES})
+    return [{"at": at, **{name: counts[name] for name in MEASURES}} for at, counts in steps.items()]
+
+
+def _week(hours: Sequence[Mapping[str, Any]], zone: ZoneInfo) -> list[list[int]]:
+    """Messages that the vendor accepted, by weekday (Monday first) and hour of the zone."""
+    found = [[0] * 24 for _ in range(7)]
+    for row in hours:
+        at = datetime.fromtimestamp(row["hour"] / 1000, zone)
+        found[at.weekday()][at.hour] += row["accepted"]
+    return found
+
+
+def _sentence(code: str) -> str | None:
+    """What a code means; None where it is none that is listed. WhatsApp's and the vendor's do not overlap."""
+    digits = code.removeprefix("#")
+    if not digits.isdigit() or len(digits) > 9:
+        return None
+    rows = (find_row(family, int(digits)) for family in (Family.WHATSAPP, Family.RETCODE))
+    return next((row.meaning for row in rows if row is not None), None)

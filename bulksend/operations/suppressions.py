@@ -11,8 +11,8 @@ from sqlalchemy import Connection
 from bulksend.errors import InvalidValue
 from bulksend.ledger import operator_log, suppressions
 from bulksend.ledger.database import Database
-from bulksend.ledger.suppressions import COUNTRY, SCOPES
-from bulksend.messaging import RefusedRow, canonical_number, parse_recipient
+from bulksend.ledger.suppressions import COUNTRY, SCOPES, Suppression
+from bulksend.messaging import RefusedRow, canonical_number, mask_digits, mask_phone, parse_recipient
 from bulksend.messaging.plan import as_text
 from bulksend.messaging.recipient import checked_region
 from bulksend.messaging.units import parse_instant_ms
@@ -177,9 +177,25 @@ def every_suppression(tx: Connection) -> Iterator[dict[str, Any]]:
     """Every suppression with OWN_COLUMNS, for a file that ``import_suppressions`` takes; memory stays flat."""
     after = ""
     while found := suppressions.page(tx, after=after, limit=2000):
-        for each in map(to_json, found):
-            yield {name: each["subject" if name == "to" else name] for name in OWN_COLUMNS}
+        yield from map(_own, found)
         after = found[-1].subject
+
+
+def stream_suppressions(database: Database) -> Iterator[dict[str, Any]]:
+    """``every_suppression`` for a reader who may be slow: no transaction is open while it reads."""
+    after = ""
+    while True:
+        with database.read() as tx:
+            found = suppressions.page(tx, after=after, limit=2000)
+        if not found:
+            return
+        yield from map(_own, found)
+        after = found[-1].subject
+
+
+def _own(suppression: Suppression) -> dict[str, Any]:
+    shown = to_json(suppression)
+    return {name: shown["subject" if name == "to" else name] for name in OWN_COLUMNS}
 
 
 def list_suppressions(
@@ -190,6 +206,17 @@ def list_suppressions(
         found = suppressions.page(tx, after=after, limit=limit, subject=subject)
     is_full = subject is None and len({suppression.subject for suppression in found}) == limit
     return Page([to_json(suppression) for suppression in found], found[-1].subject if is_full else None)
+
+
+def masked(item: Mapping[str, Any]) -> dict[str, Any]:
+    """One of a list for a reader who sees no numbers."""
+    subject = str(item["subject"])
+    return {
+        **item,
+        "subject": subject if subject.startswith(COUNTRY) else mask_phone(subject),
+        "reason": mask_digits(str(item["reason"])),
+        "source": mask_digits(str(item["source"])),
+    }
 
 
 def parse_subject(text: str, region: str | None, *, field: str) -> str:

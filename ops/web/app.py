@@ -31,6 +31,7 @@ MENU = (
     ("/templates", "templates", Role.VIEWER),
     ("/media", "media", Role.VIEWER),
     ("/suppressions", "suppressions", Role.VIEWER),
+    ("/persons", "persons", Role.ADMIN),
     ("/statistics", "statistics", Role.VIEWER),
     ("/exports", "exports", Role.VIEWER),
     ("/webhooks", "webhooks", Role.ADMIN),

@@ -17,7 +17,7 @@ from urllib.parse import parse_qs
 
 from fastapi import Depends, Request
 
-from bulksend.errors import AccessDenied, InvalidInput, TooLarge
+from bulksend.errors import AccessDenied, InvalidInput, InvalidValue, TooLarge
 from bulksend.operations.access import Role
 from ops.http.body_limits import BodyReader
 from ops.http.uploads import receive_fields
@@ -46,6 +46,13 @@ class Fields:
     def optional(self, name: str) -> str | None:
         """The value; None where it is empty."""
         return self.text(name) or None
+
+    def required(self, name: str) -> str:
+        """The value. Raises InvalidValue where it is empty."""
+        text = self.text(name)
+        if not text:
+            raise InvalidValue(name, "", "is missing")
+        return text
 
     def every(self, name: str) -> list[str]:
         """Each value of a field that may come several times."""

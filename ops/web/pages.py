@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import structlog
 from fastapi import Depends, Request, Response
@@ -29,6 +29,7 @@ from bulksend.operations.access import Origin, Principal, Role
 from ops.http.services import Services, address_of
 from ops.web import catalogues, cookies, csrf
 from ops.web.console import Console
+from ops.web.local import local_path
 from ops.web.locale import Locale, known_zone
 
 if TYPE_CHECKING:
@@ -89,6 +90,7 @@ class Visit:
 
     def _context(self) -> dict[str, Any]:
         locale, url = self.locale, self.request.url
+        here = url.path + (f"?{url.query}" if url.query else "")
         return {
             "page": self,
             "locale": locale,
@@ -105,7 +107,7 @@ class Visit:
             "csrf": "",
             "theme": self.theme,
             "languages": catalogues.LANGUAGES,
-            "here": url.path + (f"?{url.query}" if url.query else ""),
+            "here": here if self.request.method == "GET" else self._came_from(),
             "path": url.path,
             "said": self._said(),
             "query": query,
@@ -113,6 +115,13 @@ class Visit:
             "menu": self.console.menu,
             "version": __version__,
         }
+
+    def _came_from(self) -> str:
+        """The page whose form this request is: its own address may show nothing by itself."""
+        came = urlsplit(self.request.headers.get("referer", ""))
+        if came.netloc != self.request.url.netloc:
+            return "/"
+        return local_path(came.path + (f"?{came.query}" if came.query else ""))
 
     def _said(self) -> str | None:
         found = cookies.said(self.request)

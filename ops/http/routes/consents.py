@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 
-from bulksend.messaging import mask_digits, mask_phone, parse_recipient
+from bulksend.messaging import parse_recipient
 from bulksend.operations.access import record_reading
-from bulksend.operations.consents import list_consents
+from bulksend.operations.consents import list_consents, masked
 from ops.http.argument_formats import Cursor, Phone
 from ops.http.services import ServicesDep, Viewer
 
@@ -34,13 +34,5 @@ def get(
     )
     if page.items:
         record_reading(services.database, principal, "list consents", why=f"{len(page.items)} of them")
-    items = page.items if principal.sees_numbers else list(map(_masked, page.items))
+    items = page.items if principal.sees_numbers else list(map(masked, page.items))
     return {"items": items, "next": page.next and services.cursors.seal(page.next, _LIST)}
-
-
-def _masked(item: dict[str, Any]) -> dict[str, Any]:
-    return {
-        **item,
-        "to": mask_phone(str(item["to"])),
-        "consent_source": mask_digits(str(item["consent_source"])),
-    }

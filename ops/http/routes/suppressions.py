@@ -12,8 +12,6 @@ from starlette.concurrency import run_in_threadpool
 
 from bulksend.ledger.database import Database
 from bulksend.ledger.ids import new_id
-from bulksend.ledger.suppressions import COUNTRY
-from bulksend.messaging import mask_digits, mask_phone
 from bulksend.messaging.recipient import checked_region
 from bulksend.messaging.units import parse_instant_ms
 from bulksend.operations.access import Principal, record_reading
@@ -21,6 +19,7 @@ from bulksend.operations.suppression_imports import KIND, request_import, show_i
 from bulksend.operations.suppressions import (
     add_suppression,
     list_suppressions,
+    masked,
     parse_subject,
     remove_suppressions,
 )
@@ -93,7 +92,7 @@ def get(
     )
     if page.items:
         record_reading(services.database, principal, "list suppressions", why=f"{len(page.items)} of them")
-    items = page.items if principal.sees_numbers else list(map(_masked, page.items))
+    items = page.items if principal.sees_numbers else list(map(masked, page.items))
     return {"items": items, "next": page.next and services.cursors.seal(page.next, _LIST)}
 
 
@@ -168,13 +167,3 @@ def _subject(services: Services, phone: str, region: str | None) -> str:
 
 def _region(services: Services, given: str | None) -> str | None:
     return services.settings.default_region if given is None else checked_region(given, "region")
-
-
-def _masked(item: dict[str, Any]) -> dict[str, Any]:
-    subject = str(item["subject"])
-    return {
-        **item,
-        "subject": subject if subject.startswith(COUNTRY) else mask_phone(subject),
-        "reason": mask_digits(str(item["reason"])),
-        "source": mask_digits(str(item["source"])),
-    }

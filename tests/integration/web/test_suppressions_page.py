@@ -1,0 +1,97 @@
+"""Suppressions and consents: look up by POST, add, remove, export."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+import pytest
+
+from bulksend.ledger import operator_log
+from bulksend.operations.access import Role
+from tests.integration.web.conftest import ON_ONE_DATABASE, Web
+from tests.seeded import NUMBER, seed
+
+NEW = "447700900861"
+
+
+@pytest.fixture
+def seeded(web: Web) -> Web:
+    """With one of everything; NUMBER is suppressed, and has consented."""
+    seed(web.api.request, web.api.services)
+    return web
+
+
+def readings(web: Web, what: str) -> list[str]:
+    """The acts of reading of this kind: how what was read was chosen."""
+    with web.api.ledger.read() as tx:
+        return [act.why for act in operator_log.newest(tx, "read", what, what)]
+
+
+def test_a_number_is_looked_up_without_standing_in_an_address(seeded: Web) -> None:
+    answer = seeded.post("/suppressions", {"phone": f"+{NUMBER}", "country": ""}, Role.SENDER)
+    assert answer.status_code == 200
+    assert "1 found" in answer.text
+    assert f'value="+{NUMBER}"' in answer.text
+    assert f"?phone={NUMBER}" not in answer.text
+    assert readings(seeded, "list suppressions") == ["1 of them"]
+    other = seeded.post("/suppressions", {"phone": NEW, "country": ""})
+    assert "Not suppressed" in other.text
+    wrong = seeded.post("/suppressions", {"phone": "12", "country": ""})
+    assert wrong.status_code == 422
+
+
+def test_a_viewer_sees_masked_numbers_and_no_act(seeded: Web) -> None:
+    for path in ("/suppressions", "/consents"):
+        html = seeded.get(path, Role.VIEWER)
+        assert html.rows()
+        assert NUMBER not in html.text()
+        found = seeded.post(path, {"phone": f"+{NUMBER}"}, Role.VIEWER)
+        assert "1 found" in found.text or "2 found" in found.text
+        assert f"{NUMBER} complained" not in found.text
+        assert not html.all(".//form[@action='/suppressions/export']")
+        assert NUMBER in seeded.get(path, Role.SENDER).text()
+
+
+def test_a_number_and_a_country_are_added_and_removed_with_a_reason(web: Web) -> None:
+    fields = {"phone": f"+{NEW}", "country": "", "scope": "all", "until": "2099-01-31T12:00"}
+    missing = web.post("/suppressions/add", fields, Role.OPERATOR)
+    assert missing.status_code == 422
+    assert f'value="+{NEW}"' in missing.text
+    done = web.post("/suppressions/add", fields | {"reason": "wrote <STOP>"}, Role.OPERATOR)
+    row = web.said(done, Role.OPERATOR).rows()[0]
+    assert row[:4] == [f"+{NEW}", "‖ all messages", "wrote <STOP>", "operator"]
+    assert row[5].startswith("31 Jan 2099, 12:00")
+    country = {"phone": "", "country": "fr", "scope": "marketing", "reason": "law", "until": ""}
+    html = web.said(web.post("/suppressions/add", country, Role.OPERATOR), Role.OPERATOR)
+    assert "All of FR" in [row[0] for row in html.rows()]
+    assert web.post("/suppressions/remove", {"phone": NEW, "scope": "all", "why": ""}).status_code == 422
+    gone = web.post("/suppressions/remove", {"phone": NEW, "scope": "all", "why": "asked"}, Role.OPERATOR)
+    html = web.said(gone, Role.OPERATOR)
+    assert html.text(".//*[@class='said']") == "1 suppression is removed."
+    assert [row[0] for row in html.rows()] == ["All of FR"]
+
+
+def test_pages_of_the_list_follow_each_other(web: Web) -> None:
+    for n in range(60):
+        web.api.post("/v1/suppressions", {"phone": f"4477009{n:05}", "reason": "x"})
+    html = web.get("/suppressions")
+    assert len(html.rows()) == 50
+    after = html.one(".//a[@rel='next']").get("href", "")
+    assert "4477009" not in after
+    rest = web.get(after)
+    assert [row[0] for row in rest.rows()] == [f"+4477009{n:05}" for n in range(50, 60)]
+    assert web.get("/suppressions?after=nonsense", status=422)
+
+
+def test_all_are_exported_as_a_file_that_an_import_takes(seeded: Web) -> None:
+    answer = seeded.post("/suppressions/export", role=Role.SENDER)
+    rows = list(csv.DictReader(io.StringIO(answer.text.removeprefix("\ufeff"))))
+    assert NUMBER in [row["to"] for row in rows]
+    assert readings(seeded, "export suppressions") == [""]
+
+
+@ON_ONE_DATABASE
+def test_only_an_operator_may_suppress(web: Web) -> None:
+    assert web.post("/suppressions/add", {"phone": NEW}, Role.SENDER).status_code == 403
+    assert web.post("/suppressions/export", role=Role.VIEWER).status_code == 403
