@@ -40,6 +40,7 @@ _EMPTY = (None, "")
 _MOST_DIGITS = 100
 _TOO_LONG = f"is a number of more than {_MOST_DIGITS} digits; give it as text"
 
+_BARE_DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 #: Instants, durations and zones that an error can show; any other text in their cells may be private.
 _PLAINLY_TIME = re.compile(
     r"\d{4}-\d{2}-\d{2}([T ][\d:.,+\-Z]{0,30})?"
@@ -245,6 +246,14 @@ def _consent(row: Mapping[str, object], facts: PlanningContext) -> Consent | Non
             f"must be printable text of at most {CONSENT_SOURCE_MAX} characters, such as: newsletter form",
         )
     zone = as_text("timezone", row.get("timezone")) or facts.timezone
+    date = given_at.strip()
+    if zone is None and _BARE_DATE.fullmatch(date):
+        raise InvalidValue(
+            "consent_at",
+            date,
+            f"is a date without a time zone; add a time with its offset, like {date}T00:00Z, or name the zone: "
+            "--timezone, or timezone in a row or request",
+        )
     try:
         at = parse_instant_ms(given_at, timezone=zone, now_ms=facts.now_ms, field="consent_at")
     except InvalidValue as error:

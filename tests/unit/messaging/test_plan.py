@@ -479,6 +479,9 @@ def test_any_row_is_a_message_or_an_explained_refusal(row: dict[str, object], ki
 def test_a_row_may_say_where_and_when_its_person_agreed() -> None:
     row = {"consent_source": " shop form ", "consent_at": "2030-03-01T12:00"}
     assert planned(row, timezone="Europe/London").consent == Consent("shop form", 1_898_596_800_000)
+    # A date is the start of that day.
+    day = {"consent_source": "shop form", "consent_at": "2030-03-01"}
+    assert planned(day, timezone="Europe/London").consent == Consent("shop form", 1_898_553_600_000)
     assert planned({"consent_source": "", "consent_at": " "}).consent is None
     assert planned({}).consent is None
 
@@ -489,6 +492,11 @@ def test_a_row_may_say_where_and_when_its_person_agreed() -> None:
         ({"consent_source": "form"}, "consent_at", "is empty beside a consent_source"),
         ({"consent_at": "2030-01-01T00:00Z"}, "consent_source", "is empty beside a consent_at"),
         ({"consent_source": "form", "consent_at": "yesterday"}, "consent_at", "is not a time"),
+        (
+            {"consent_source": "form", "consent_at": "2030-01-02"},
+            "consent_at",
+            "or name the zone: --timezone, or",
+        ),
         ({"consent_source": "form", "consent_at": "2030-03-18T00:00Z"}, "consent_at", "is in the future"),
         ({"consent_source": "x" * 201, "consent_at": "2030-01-01T00:00Z"}, "consent_source", "at most 200"),
         ({"consent_source": "a\tb", "consent_at": "2030-01-01T00:00Z"}, "consent_source", "printable"),
