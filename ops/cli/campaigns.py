@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from bulksend.operations.campaign_settings import RetryPreview
-    from bulksend.operations.campaigns import ActResult
+    from bulksend.operations.campaigns import ActResult, Summary
 
 group = typer.Typer(help="See and control campaigns.", no_args_is_help=True)
 
@@ -253,9 +253,31 @@ def unschedule(id: CampaignId, why: Reason = None, json: Json = False) -> int:
 
 @group.command("cancel")
 @command
-def cancel(id: CampaignId, why: Reason = None, json: Json = False) -> int:
-    """Cancel every message that is not being sent right now. Cannot be undone."""
+def cancel(id: CampaignId, why: Reason = None, yes: Yes = False, json: Json = False) -> int:
+    """Cancel every message that is not being sent right now. Cannot be undone, so at a terminal it asks first."""
+    from ops.cli.confirmation import agreed, can_ask
+    from ops.cli.output import say
+
+    if can_ask() and not yes:
+        from bulksend.operations import campaigns
+
+        with ledger(settings()).read() as tx:
+            (found,) = campaigns.summaries(tx, [campaigns.find(tx, id)])
+        if found["status"] not in ("cancelled", "finished"):
+            say(_what_a_cancel_does(found))
+            if not agreed("Cancel them?"):
+                say("Nothing was changed")
+                return DONE
     return _act(id, "cancel", why, json)
+
+
+def _what_a_cancel_does(found: Summary) -> str:
+    from bulksend.messaging.states import WAITING, Status
+    from bulksend.messaging.units import counted
+
+    left = sum(found["statuses"].get(status, 0) for status in WAITING | {Status.CLAIMED})
+    more = ", and the rows of its file that are not read yet," if found["status"] == "intake" else ""
+    return f"{found['name']}: {counted(left, 'message')}{more} would not be sent, and this cannot be undone"
 
 
 @group.command("retry")

@@ -166,6 +166,10 @@ def test_after_a_campaign_come_its_report_a_retry_an_audience_and_a_clone(cli: C
     (tmp_path / "more.csv").write_text("to,name\n447700900009,Zoe\n")
     assert one(cli("campaigns", "clone", id, "more.csv", "--json"))["messages"] == 1
     assert cli("campaigns", "clone", id, "--rest").returncode == 2
+    asked = " ".join(cli("campaigns", "cancel", id, columns=100, typed="n\n").stdout.split())
+    assert "would not be sent, and this cannot be undone" in asked
+    assert "Nothing was changed" in asked
+    assert one(cli("campaigns", "show", id, "--json"))["status"] != "cancelled"
     assert cli("campaigns", "cancel", id).returncode == 0
     # Ann is sent the reminder, which has the same content.
     assert one(cli("campaigns", "clone", id, "--rest", "--json"))["messages"] == 2
