@@ -1,4 +1,4 @@
-"""``bulksend plan``, ``apply`` and ``rehearse``: see what a campaign would do before it does it."""
+"""``bulksend plan``, ``apply``, ``plans`` and ``rehearse``: see what a campaign would do before it does it."""
 
 from __future__ import annotations
 
@@ -7,17 +7,20 @@ from typing import Annotated, Any
 
 import typer
 
-from ops.cli.arguments import Json, Yes
+from ops.cli.arguments import Json, Yes, option_names
 from ops.cli.confirmation import ask_for_number, show_samples
 from ops.cli.context import DONE, actor, command, ledger, settings
 from ops.cli.send import about_links, about_template, say_simulated, take_in, upload
 from ops.cli.send_arguments import AskedCampaign, takes_campaign
+
+group = typer.Typer(help="See the plans of campaigns.", no_args_is_help=True)
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command("plan")(plan)
     app.command("apply")(apply_)
+    app.add_typer(group, name="plans")
     app.command("rehearse")(rehearse)
 
 
@@ -97,6 +100,58 @@ def rehearse(
     return run_rehearsal(checked, of, placed, speed=speed, as_json=json)
 
 
+@group.command("list")
+@command
+def list_(
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="At most this many.")] = 20,
+    after: Annotated[str | None, typer.Option(help="The next page: only older than this id.")] = None,
+    json: Json = False,
+) -> int:
+    """The newest plans."""
+    from ops.cli.output import Times, print_json_lines, say, table
+    from producer.campaign_plans import CampaignPlans
+
+    of = settings()
+    with option_names():
+        page = CampaignPlans.from_settings(of, ledger(of)).page(limit=limit, after=after)
+    if json:
+        print_json_lines(page.items)
+        return DONE
+    table(
+        ["id", "name", "kind", "status", "to_send", "created_by", "expires_at"],
+        [
+            (
+                *(each["plan_id"], each["name"], each["kind"], each["status"], f"{each['to_send']:,}"),
+                *(each["created_by"], each["expires_at"]),
+            )
+            for each in page.items
+        ],
+        optional=("created_by", "kind"),
+        times=Times(of.timezone or "UTC"),
+    )
+    if page.next is not None:
+        say(f"There may be more: --after {page.next}")
+    return DONE
+
+
+@group.command("show")
+@command
+def show(
+    id: Annotated[str, typer.Argument(help="The plan's id.", metavar="PLAN")], json: Json = False
+) -> int:
+    """One plan, as `plan` showed it when it was made, and what became of it."""
+    from ops.cli.output import print_json
+    from producer.campaign_plans import CampaignPlans
+
+    of = settings()
+    shown = CampaignPlans.from_settings(of, ledger(of)).show(id)
+    if json:
+        print_json(shown)
+    else:
+        _show(shown, of.timezone or "UTC")
+    return DONE
+
+
 def _show(made: Mapping[str, Any], zone: str) -> None:
     from bulksend.messaging.plan import RefusedRow
     from bulksend.messaging.units import counted
@@ -109,6 +164,8 @@ def _show(made: Mapping[str, Any], zone: str) -> None:
     pairs(
         {
             "plan": made["plan_id"],
+            "status": made["status"],
+            **{name: made[name] for name in ("ended_why", "campaign_id", "applied_at", "applied_by")},
             "hash": made["hash"][:12],
             "rows": f"{made['rows']:,}",
             "sends": f"{made['to_send']:,}",
@@ -128,10 +185,11 @@ def _show(made: Mapping[str, Any], zone: str) -> None:
             "cost": None if cost is None else cost_text(cost),
             "expires_at": made["expires_at"],
         },
-        title=f"Plan of {made['name']}: nothing was sent",
+        title=f"Plan of {made['name']}" + ("" if made["campaign_id"] else ": nothing was sent"),
         times=Times(zone),
     )
     show_samples(made["samples"])
     refused = [RefusedRow(**row) for row in made["refused"]]
     refused_rows(refused, made["refused_count"])
-    say(f"send it: bulksend apply {made['plan_id']}")
+    if made["status"] == "open":
+        say(f"send it: bulksend apply {made['plan_id']}")

@@ -15,6 +15,7 @@ WORDS = {
     "send": [*SEND[1:], "--kind", "marketing"],
     "plan": [*SEND[1:], "--kind", "marketing"],
     "apply": ["x"],
+    "plans show": ["x"],
     "suppressions add": ["447700900001", "--reason", "x"],
     "suppressions remove": ["447700900001", "--why", "x"],
     "suppressions import": ["people.csv", "--reason", "x"],

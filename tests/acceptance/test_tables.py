@@ -61,6 +61,8 @@ COMMANDS = {
     "audit": "audit",
     "doctor": "doctor",
     "send --dry-run": f"send bad.csv --sender {SENDER} --type text --content content.json --kind marketing --dry-run",
+    "plans list": "plans list",
+    "plans show": "plans show PLAN",
     "plan": f"plan bad.csv --sender {SENDER} --type text --content content.json --kind marketing --key plan",
 }
 
@@ -175,7 +177,11 @@ def ids(cli: Cli, tmp_path: Path) -> dict[str, str]:
         assert claimed is not None
         assert claimed.id == job
         assert jobs.fail(tx, claimed, ERROR)
-    return {"CAMPAIGN": json.loads(sent.stdout)["campaign_id"], "ID": found[0], "WEBHOOK": webhook}
+    planned = cli(*COMMANDS["plan"].split(), "--name", NAME, "--json")
+    return {
+        **{"CAMPAIGN": json.loads(sent.stdout)["campaign_id"], "ID": found[0], "WEBHOOK": webhook},
+        "PLAN": json.loads(planned.stdout)["plan_id"],
+    }
 
 
 def words_of(line: str, ids: dict[str, str]) -> list[str]:
