@@ -35,11 +35,11 @@ from sqlalchemy import (
 )
 
 from bulksend.errors import WrongState
-from bulksend.ledger import legal_holds, suppressions
+from bulksend.ledger import campaigns, legal_holds, suppressions
 from bulksend.ledger.database import among, set_statement_timeout
 from bulksend.ledger.encryption import Cipher
 from bulksend.ledger.endings import RESTORED, WORKER_LOST, end_unsent
-from bulksend.ledger.legal_holds import Held
+from bulksend.ledger.legal_holds import CAMPAIGN, PERSON, Held
 from bulksend.ledger.person_columns import COLUMNS, Holds, columns_with
 from bulksend.ledger.person_keys import make_person_key
 from bulksend.ledger.schema import (
@@ -156,8 +156,11 @@ def _checked_messages(tx: Connection, person: Person) -> list[str]:
     ).all()
     hold = legal_holds.on_person(tx, person.number, {campaign for _, campaign, _ in rows})
     if hold is not None:
+        held = PERSON
+        if hold.scope == CAMPAIGN:
+            held = f"campaign {person.traces.masked(campaigns.names_of(tx, {hold.subject})[hold.subject])}"
         raise WrongState(
-            f"{person.masked} is under legal hold {hold.id} ({hold.scope}); nothing was changed. "
+            f"{person.masked} is under legal hold {hold.id} ({held}); nothing was changed. "
             f"`bulksend holds remove {hold.id} --why …` ends it"
         )
     sending = sum(status == Status.SENDING.value for _, _, status in rows)

@@ -60,7 +60,8 @@ def list_(json: Json = False) -> int:
 
     of = settings()
     columns = ("media_id", "name", "type", "bytes", "sender", "expires_at", "id")
-    optional = ("id", "bytes", "sender")
+    # `media:` and our id is what a content names.
+    optional = ("bytes", "sender", "media_id", "expires_at")
     listing(list_media(ledger(of)), columns, json=json, optional=optional, timezone=of.timezone)
     return DONE
 
