@@ -365,16 +365,18 @@ def template_facts(template: Template) -> dict[str, Any]:
 
 
 def samples_of(plan: FilePlan, made: Forecast) -> list[dict[str, Any]]:
-    """Some of the messages as they will look: their rows, masked recipients and parts."""
+    """Some of the messages as they will look: their rows, masked recipients, due times and parts."""
     shape = None if made.template is None else shape_from_json(made.template.shape)
     return [sample(plan, message, shape) for message in made.samples.each()]
 
 
 def sample(plan: FilePlan, message: NewMessage, shape: TemplateShape | None) -> dict[str, Any]:
-    """One message as it will look; a one-time code is stars."""
+    """One message as it will look; a one-time code is stars. ``due_at``: where the recipient's clock gives its time."""
     values: Mapping[str, str] = message.body["v"]  # type: ignore[assignment]
     looks = _looks(plan, values, shape)
-    return {"row": message.row, "to": mask_phone(message.recipient), **looks.as_json()}
+    by_clock = plan.local_time is not None or message.in_quiet_hours
+    due_at = format_instant(message.due_at) if by_clock else None
+    return {"row": message.row, "to": mask_phone(message.recipient), "due_at": due_at, **looks.as_json()}
 
 
 def _looks(plan: FilePlan, values: Mapping[str, str], shape: TemplateShape | None) -> Preview:

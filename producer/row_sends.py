@@ -25,6 +25,7 @@ from bulksend.messaging.media_references import our_files, with_vendor_ids
 from bulksend.messaging.plan import RefusedRow
 from bulksend.messaging.template_fit import content_of, template_of
 from bulksend.messaging.template_shape import TemplateShape, shape_from_json
+from bulksend.messaging.time_rules import TimeRules
 from bulksend.settings import Settings
 from producer.campaign_plans import sample
 from producer.direct_sends import DirectSends, SendReceipt, receipt
@@ -55,15 +56,17 @@ class SentRow:
         }
 
 
-def preview_rows(plan: FilePlan, database: Database | None, count: int) -> list[dict[str, Any]]:
-    """The first rows that become messages, as they will look. Nothing is changed.
+def preview_rows(
+    plan: FilePlan, database: Database | None, count: int, *, rules: TimeRules
+) -> list[dict[str, Any]]:
+    """The first rows that become messages, as they will look and when by these rules. Nothing is changed.
 
     Raises InvalidValue where there is none, InvalidInput when the file cannot be read.
     """
     with nullcontext() if database is None else database.read() as tx:
         now = int(time() * 1000) if tx is None else read_clock(tx)
         shape = None if tx is None else _shape(tx, plan)
-    planned = (row for row in _planned(plan, now) if isinstance(row, NewMessage))
+    planned = (row for row in _planned(plan, now, rules) if isinstance(row, NewMessage))
     found = [sample(plan, message, shape) for message in islice(planned, count)]
     if not found:
         raise InvalidValue(plan.path.name, "", "has no row that becomes a message")
@@ -81,8 +84,8 @@ class LookedAt:
     after: int | None
 
 
-def look_at_row(plan: FilePlan, database: Database, number: int | None) -> LookedAt:
-    """The row of a number, else the next that there is; None: the first. Nothing is changed.
+def look_at_row(plan: FilePlan, database: Database, number: int | None, *, rules: TimeRules) -> LookedAt:
+    """The row of a number, else the next that there is; None: the first. Its time is by ``rules``. Nothing is changed.
 
     Raises InvalidValue where the file ends before it, or it is too far behind; InvalidInput when it cannot be read.
     """
@@ -94,7 +97,7 @@ def look_at_row(plan: FilePlan, database: Database, number: int | None) -> Looke
         if number is not None and row.row < number:
             before = row.row
             continue
-        chunk = _planner(plan, now).next(iter([row]), 1)
+        chunk = _planner(plan, now, rules).next(iter([row]), 1)
         message = next((sample(plan, each, shape) for each in chunk.planned), None)
         after = next((each.row for each in rows), None)
         return LookedAt(row.row, message, next(iter(chunk.refused), None), before, after)
@@ -107,7 +110,7 @@ def look_at_row(plan: FilePlan, database: Database, number: int | None) -> Looke
 def find_row(plan: FilePlan, number: int | None, now_ms: int) -> NewMessage:
     """The message of a row by its number in the file; None: the first that there is. Raises InvalidValue."""
     field = plan.naming("row")
-    for row in _planned(plan, now_ms):
+    for row in _planned(plan, now_ms, TimeRules()):
         if isinstance(row, RefusedRow):
             if row.row == number:
                 raise InvalidValue(field, str(number), f"would be refused: {row.field}: {row.why}")
@@ -181,14 +184,14 @@ def _shape(tx: Connection, plan: FilePlan) -> TemplateShape | None:
     return None if template is None else shape_from_json(template.shape)
 
 
-def _planner(plan: FilePlan, now_ms: int) -> RowPlanner:
+def _planner(plan: FilePlan, now_ms: int, rules: TimeRules) -> RowPlanner:
     new = plan.campaign(now_ms)
-    request = IntakeRequest(plan.rows, new, plan.template, plan.default_region, plan.timezone)
+    request = IntakeRequest(plan.rows, new, plan.template, plan.default_region, plan.timezone, rules)
     return RowPlanner(request, None, now_ms, now_ms, ())
 
 
-def _planned(plan: FilePlan, now_ms: int) -> Iterator[NewMessage | RefusedRow]:
+def _planned(plan: FilePlan, now_ms: int, rules: TimeRules) -> Iterator[NewMessage | RefusedRow]:
     """The rows of the file, in its order."""
-    for chunk in _planner(plan, now_ms).chunks(_CHUNK):
+    for chunk in _planner(plan, now_ms, rules).chunks(_CHUNK):
         rows: list[NewMessage | RefusedRow] = [*chunk.planned, *chunk.refused]
         yield from sorted(rows, key=lambda each: each.row)

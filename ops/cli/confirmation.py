@@ -41,12 +41,15 @@ def agreed(question: str) -> bool:
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
-def show_samples(samples: Sequence[Mapping[str, Any]]) -> None:
-    """Messages as they will look, one after another."""
-    from ops.cli.output import line
+def show_samples(samples: Sequence[Mapping[str, Any]], zone: str | None) -> None:
+    """Messages as they will look, one after another; where the recipient's clock gives its time, that in ``zone``."""
+    from ops.cli.output import line, shown_at
 
     for each in samples:
-        line(f"row {each['row']}, to {each['to']}", "bold")
+        # A plan of an earlier version has no time in its samples.
+        due_at = each.get("due_at")
+        due = "" if due_at is None else f", due {shown_at(due_at, zone)}"
+        line(f"row {each['row']}, to {each['to']}{due}", "bold")
         parts = [each["header"], each["body"], each["footer"], *(f"[ {text} ]" for text in each["buttons"])]
         for part in filter(None, parts):
             for text in str(part).split("\n"):

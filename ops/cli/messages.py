@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -72,10 +72,15 @@ def find(
     columns = ["id", "to", "status", "attempts", "message_id", "queued_at", "error"]
     if campaign is None:
         columns.insert(3, "campaign")
+    if any(_is_due_later(row) for row in page.items):
+        columns.insert(columns.index("queued_at") + 1, "due_at")
     table(
         columns,
         [
-            [{**row, "campaign": name}[column] for column in columns]
+            [
+                {**row, "campaign": name, "due_at": row["due_at"] if _is_due_later(row) else None}[column]
+                for column in columns
+            ]
             for row, name in zip(page.items, names, strict=True)
         ],
         optional=("message_id", "attempts"),
@@ -86,6 +91,11 @@ def find(
         say("No message matches")
     _say_next(page)
     return DONE
+
+
+def _is_due_later(row: Mapping[str, Any]) -> bool:
+    """Whether it waits for a time of its own, such as the one that the recipient's clock gives it."""
+    return row["status"] == "queued" and row["due_at"] is not None and row["due_at"] > row["queued_at"]
 
 
 @group.command("show")

@@ -188,7 +188,7 @@ def _show(made: Mapping[str, Any], zone: str) -> None:
         title=f"Plan of {made['name']}" + ("" if made["campaign_id"] else ": nothing was sent"),
         times=Times(zone),
     )
-    show_samples(made["samples"])
+    show_samples(made["samples"], zone)
     refused = [RefusedRow(**row) for row in made["refused"]]
     refused_rows(refused, made["refused_count"])
     if made["status"] == "open":

@@ -374,15 +374,15 @@ def _show_and_ask(of: Settings, database: Database, plan: FilePlan | RestPlan, a
 
 
 def _preview(of: Settings, plan: FilePlan, count: int, as_json: bool) -> int:
-    from bulksend.bootstrap import existing_database
+    from bulksend.bootstrap import existing_database, time_rules
     from ops.cli.output import print_json_lines
     from producer.row_sends import preview_rows
 
-    found = preview_rows(plan, existing_database(of), count)
+    found = preview_rows(plan, existing_database(of), count, rules=time_rules(of))
     if as_json:
         print_json_lines(found)
     else:
-        show_samples(found)
+        show_samples(found, plan.timezone or of.timezone)
     return DONE
 
 

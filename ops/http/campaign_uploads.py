@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from bulksend.bootstrap import time_rules
 from bulksend.errors import InvalidInput, NotFound, WrongState
 from bulksend.ledger import plans, uploads
 from bulksend.ledger.ids import new_id
@@ -52,7 +53,7 @@ def look(
 ) -> LookedAt:
     """A row of a posted file as its message would look. Raises as ``Uploads.check`` and ``look_at_row``."""
     _, plan = services.uploads.check(options, file, poster(principal))
-    return look_at_row(plan, services.database, row)
+    return look_at_row(plan, services.database, row, rules=time_rules(services.settings))
 
 
 def make_plan(

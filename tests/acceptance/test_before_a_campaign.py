@@ -61,6 +61,17 @@ def test_rows_are_shown_as_they_will_look_and_nothing_is_made(cli: Cli, folder: 
     shown = cli("send", *OPTIONS, "--preview", "2", **LEDGER)
     assert shown.stdout == "row 2, to 4477*****000\n  Hello N0\n\nrow 3, to 4477*****001\n  Hello N1\n\n"
     assert not (folder / "case.db").exists()
+    (folder / "people.csv").write_text("to,name\n447700900001,Ann\n12125550123,Bob\n")
+    at_nine = ["--at", "2030-03-01T00:00Z", "--local-time", "09:00", "--preview", "2"]
+    shown = cli("send", *OPTIONS, *at_nine, "--json", **LEDGER)
+    due = [json.loads(line)["due_at"] for line in shown.stdout.splitlines()]
+    assert [at[:16] for at in due] == ["2030-03-01T09:00", "2030-03-01T14:00"]
+    shown = cli("send", *OPTIONS, *at_nine, "--timezone", "Europe/Paris", **LEDGER)
+    assert "row 3, to 1212****123, due 2030-03-01 15:00" in shown.stdout, shown.stdout
+    # A scheduled message is listed with its time, any other without one.
+    assert cli("send", *OPTIONS, *at_nine[:-2], **LEDGER).returncode == 0
+    header, first, _ = cli("messages", "find", "--campaign", "people", **LEDGER).stdout.splitlines()
+    assert "2030-03-01T14:00" in first.split("\t")[header.split("\t").index("due_at")]
 
 
 def test_a_test_send_is_a_message_outside_of_every_campaigns_counts(cli: Cli, folder: Path) -> None:

@@ -11,6 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
+from bulksend.bootstrap import time_rules
 from bulksend.errors import IdempotencyKeyReused
 from bulksend.ledger import plans
 from bulksend.ledger.ids import new_id
@@ -126,7 +127,10 @@ def preview(
 ) -> dict[str, Any]:
     """The first rows that become messages, as they will look; a one-time code is stars."""
     run = file_plan(services, principal, found_plan(services, principal, id))
-    return {"items": preview_rows(run, services.database, rows), "next": None}
+    return {
+        "items": preview_rows(run, services.database, rows, rules=time_rules(services.settings)),
+        "next": None,
+    }
 
 
 @router.post("/{id}/test", status_code=202)

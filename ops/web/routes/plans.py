@@ -14,6 +14,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Response
 from fastapi.responses import StreamingResponse
 
+from bulksend.bootstrap import time_rules
 from bulksend.errors import BulksendError, InvalidInput, InvalidValue, NotFound, WrongState
 from bulksend.messaging.masking import mask_digits
 from bulksend.operations.access import record_reading
@@ -115,7 +116,7 @@ def _looked_at(page: Page, id: str, row: int | None) -> tuple[Any, str]:
     try:
         services = page.services
         run = campaign_uploads.file_plan(services, page.user, found_plan(services, page.user, id))
-        return look_at_row(run, page.database, row), ""
+        return look_at_row(run, page.database, row, rules=time_rules(services.settings)), ""
     except BulksendError as error:
         return None, error.why if isinstance(error, InvalidValue) else str(error)
 
