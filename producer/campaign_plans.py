@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from bulksend import bootstrap
@@ -22,6 +23,7 @@ from bulksend.ledger.templates import Template
 from bulksend.messaging import Kind, mask_phone
 from bulksend.messaging.argument_naming import ArgumentNaming
 from bulksend.messaging.failure_share import format_max_failed
+from bulksend.messaging.media_references import our_files, reference, with_vendor_ids
 from bulksend.messaging.plan import RefusedRow
 from bulksend.messaging.plan_facts import Facts, differences, plan_hash, told
 from bulksend.messaging.preview import Preview, preview
@@ -370,20 +372,32 @@ def samples_of(plan: FilePlan, made: Forecast) -> list[dict[str, Any]]:
     return [sample(plan, message, shape) for message in made.samples.each()]
 
 
-def sample(plan: FilePlan, message: NewMessage, shape: TemplateShape | None) -> dict[str, Any]:
-    """One message as it will look; a one-time code is stars. ``due_at``: where the recipient's clock gives its time."""
+def sample(
+    plan: FilePlan,
+    message: NewMessage,
+    shape: TemplateShape | None,
+    files: Mapping[str, str] = MappingProxyType({}),
+) -> dict[str, Any]:
+    """One message as it will look; a one-time code is stars. ``due_at``: where the recipient's clock gives its time.
+
+    ``files``: what stands for a file of ours, by its id.
+    """
     values: Mapping[str, str] = message.body["v"]  # type: ignore[assignment]
-    looks = _looks(plan, values, shape)
+    looks = _looks(plan, values, shape, files)
     by_clock = plan.local_time is not None or message.in_quiet_hours
     due_at = format_instant(message.due_at) if by_clock else None
     return {"row": message.row, "to": mask_phone(message.recipient), "due_at": due_at, **looks.as_json()}
 
 
-def _looks(plan: FilePlan, values: Mapping[str, str], shape: TemplateShape | None) -> Preview:
+def _looks(
+    plan: FilePlan, values: Mapping[str, str], shape: TemplateShape | None, files: Mapping[str, str]
+) -> Preview:
     if plan.kind is Kind.OTP:
         values = {name: "*" * len(value) for name, value in values.items()}
     try:
-        return preview(plan.type, json.loads(plan.template.render(values)), shape)
+        content = json.loads(plan.template.render(values))
+        ours = {id: reference(id) for id in our_files(plan.type, content)}
+        return preview(plan.type, with_vendor_ids(plan.type, content, {**ours, **files}), shape)
     except InvalidValue:
         # Stars stand where the content needs a number or a link.
         return Preview(body="[a one-time code is not shown]")

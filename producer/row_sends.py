@@ -21,7 +21,7 @@ from bulksend.ledger.direct_sends import SendRequest
 from bulksend.ledger.ids import new_id
 from bulksend.ledger.message_rows import NewMessage
 from bulksend.messaging.content import load_content_json
-from bulksend.messaging.media_references import our_files, with_vendor_ids
+from bulksend.messaging.media_references import our_files, reference, with_vendor_ids
 from bulksend.messaging.plan import RefusedRow
 from bulksend.messaging.template_fit import content_of, template_of
 from bulksend.messaging.template_shape import TemplateShape, shape_from_json
@@ -65,9 +65,9 @@ def preview_rows(
     """
     with nullcontext() if database is None else database.read() as tx:
         now = int(time() * 1000) if tx is None else read_clock(tx)
-        shape = None if tx is None else _shape(tx, plan)
+        shape, files = (None, {}) if tx is None else (_shape(tx, plan), _files(tx, plan))
     planned = (row for row in _planned(plan, now, rules) if isinstance(row, NewMessage))
-    found = [sample(plan, message, shape) for message in islice(planned, count)]
+    found = [sample(plan, message, shape, files) for message in islice(planned, count)]
     if not found:
         raise InvalidValue(plan.path.name, "", "has no row that becomes a message")
     return found
@@ -90,7 +90,7 @@ def look_at_row(plan: FilePlan, database: Database, number: int | None, *, rules
     Raises InvalidValue where the file ends before it, or it is too far behind; InvalidInput when it cannot be read.
     """
     with database.read() as tx:
-        now, shape = read_clock(tx), _shape(tx, plan)
+        now, shape, files = read_clock(tx), _shape(tx, plan), _files(tx, plan)
     before: int | None = None
     rows = plan.rows(0)
     for row in islice(rows, _LOOKED_THROUGH):
@@ -98,7 +98,7 @@ def look_at_row(plan: FilePlan, database: Database, number: int | None, *, rules
             before = row.row
             continue
         chunk = _planner(plan, now, rules).next(iter([row]), 1)
-        message = next((sample(plan, each, shape) for each in chunk.planned), None)
+        message = next((sample(plan, each, shape, files) for each in chunk.planned), None)
         after = next((each.row for each in rows), None)
         return LookedAt(row.row, message, next(iter(chunk.refused), None), before, after)
     field, last = plan.naming("row"), 0 if before is None else before
@@ -182,6 +182,12 @@ def _shape(tx: Connection, plan: FilePlan) -> TemplateShape | None:
     used = template_of(plan.type.value, content_of(plan.template.to_json()))
     template = None if used is None else templates.get(tx, *used)
     return None if template is None else shape_from_json(template.shape)
+
+
+def _files(tx: Connection, plan: FilePlan) -> dict[str, str]:
+    """What stands for the files of ours in the content, by their ids: with their names."""
+    names = media.names(tx, our_files(plan.type, content_of(plan.template.to_json())))
+    return {id: f"{reference(id)} ({name})" for id, name in names.items()}
 
 
 def _planner(plan: FilePlan, now_ms: int, rules: TimeRules) -> RowPlanner:

@@ -151,6 +151,14 @@ def vendor_ids(tx: Connection, ids: Collection[str]) -> dict[str, str]:
     return {str(id): media_id for id, media_id in tx.execute(wanted)}
 
 
+def names(tx: Connection, ids: Collection[str]) -> dict[str, str]:
+    """The names of these files by our ids."""
+    if not ids:
+        return {}
+    wanted = select(media.c.id, media.c.name).where(among(tx, media.c.id, sorted(ids)))
+    return {str(id): name for id, name in tx.execute(wanted)}
+
+
 def why_not(
     tx: Connection,
     sender: str,

@@ -10,10 +10,12 @@ from typing import Any
 from sqlalchemy import Connection
 
 from bulksend.errors import InvalidValue
-from bulksend.ledger import campaigns, messages, search
+from bulksend.ledger import campaigns, media, messages, search
 from bulksend.ledger.encryption import Cipher
 from bulksend.ledger.search import Query
 from bulksend.messaging import Kind, Status, parse_recipient
+from bulksend.messaging.media_references import our_files, reference
+from bulksend.messaging.states import MessageType
 from bulksend.messaging.units import parse_choice, parse_instant_ms
 from bulksend.operations import export
 from bulksend.operations.campaigns import acts_on
@@ -139,6 +141,12 @@ def show(tx: Connection, id: str, cipher: Cipher) -> dict[str, Any]:
         "receipts": [_fields(receipt, _RECEIPT_FIELDS) for receipt in messages.receipts_of(tx, id)],
         "acts": acts_on(tx, "message", id),
     }
+
+
+def named_files(tx: Connection, shown: Mapping[str, Any]) -> dict[str, str]:
+    """What the content of a message, as ``show`` gives it, writes for files of ours, each with the file's name."""
+    ids = our_files(MessageType(shown["type"]), shown["content"]) if shown["content"] else ()
+    return {reference(id): f"{reference(id)} ({name})" for id, name in media.names(tx, ids).items()}
 
 
 def statuses(tx: Connection, ids: Sequence[str]) -> dict[str, Status]:

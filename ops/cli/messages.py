@@ -109,15 +109,15 @@ def show(id: Id, json: Json = False) -> int:
     of = settings()
     with ledger(of).read() as tx:
         shown = messages.show(tx, id, reading_cipher(of))
-        zone = messages.zone_of(tx, id, of.timezone)
+        zone, files = messages.zone_of(tx, id, of.timezone), messages.named_files(tx, shown)
     if json:
         print_json(shown)
     else:
-        _show(shown, zone)
+        _show(shown, zone, files)
     return DONE
 
 
-def _show(shown: dict[str, Any], zone: str) -> None:
+def _show(shown: dict[str, Any], zone: str, files: Mapping[str, str]) -> None:
     from ops.cli.output import Times, acts_table, pairs, table
 
     times = Times(zone)
@@ -131,7 +131,8 @@ def _show(shown: dict[str, Any], zone: str) -> None:
         title=f"Message {shown['id']}",
         times=times,
     )
-    pairs(dict(_leaves(content)) if content else {"content": content_why}, title="Content")
+    leaves = {name: files.get(value, value) for name, value in _leaves(content)} if content else {}
+    pairs(leaves or {"content": content_why}, title="Content")
     attempt = ["n", "started_at", "outcome", "http_status", "ret_code", "latency_ms"]
     for name, columns in (
         ("attempts", [*attempt, "request_id", "message_id", "error"]),

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bulksend.operations import api_keys
+from bulksend.operations import api_keys, messages
 from bulksend.operations.access import Role
 from simulator import REHEARSAL_ACCESS_KEY_ID, REHEARSAL_SECRET, SimulatorSettings, run_in_thread
 from tests.integration.http.test_campaigns_posted import OPTIONS, SENDER, rows
@@ -55,7 +55,11 @@ def test_a_file_is_uploaded_once_and_sent_by_its_id_until_the_campaign_has_ended
     id = sent.json()["campaign_id"]
     (message, _) = api.get("/v1/messages").json()["items"]
     content = api.get(f"/v1/messages/{message['id']}").json()["content"]
-    assert content["id"] == f"media:{file['id']}"
+    ours = f"media:{file['id']}"
+    assert content["id"] == ours
+    with api.ledger.read() as tx:
+        shown = {"type": "image", "content": content}
+        assert messages.named_files(tx, shown) == {ours: f"{ours} (spring.jpg)"}
     shown = api.get(f"/v1/media/{file['id']}", role=Role.VIEWER).json()
     assert (shown["campaigns"], shown["expired"]) == ([id], False)
     refused = api.request("DELETE", f"/v1/media/{file['id']}", Role.OPERATOR)
@@ -72,6 +76,8 @@ def test_a_row_of_a_plan_with_a_file_is_sent_as_a_test_with_that_file(api: Any) 
     file = upload(api).json()
     given = {**OPTIONS, "type": "image", "content": {"caption": "{{name}}"}, "rows": rows(2)}
     plan = api.post("/v1/plans", {**given, "media": file["id"]}).json()
+    (row, _) = api.get(f"/v1/plans/{plan['plan_id']}/preview").json()["items"]
+    assert row["header"] == f"[image media:{file['id']} (spring.jpg)]"
     tried = api.post(f"/v1/plans/{plan['plan_id']}/test", {"to": "447700900111"})
     assert tried.status_code == 202, tried.text
     content = api.get(f"/v1/messages/{tried.json()['id']}").json()["content"]
