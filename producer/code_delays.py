@@ -6,7 +6,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 import redis
@@ -18,13 +18,11 @@ from bulksend.ledger.code_backlog import CodeBacklog, people_ahead, read_backlog
 from bulksend.ledger.database import Database
 from bulksend.ledger.direct_sends import DirectSend, WouldBeLate
 from bulksend.messaging.code_delay import (
-    FULL,
     NOTHING_KNOWN,
     LimiterState,
     Places,
     ahead_of,
-    forecast_ms,
-    shared_rate,
+    turn_ms,
 )
 
 log = structlog.get_logger(__name__)
@@ -153,12 +151,17 @@ class CodeDelays:
     def _turn_ms(self, reading: _Reading, sender: str, standing: str, elapsed: float) -> float | None:
         backlog = reading.backlog
         lane = backlog.lane(sender, self._default_rate)
-        others = [each.rate for phone, each in backlog.lanes.items() if phone != sender and each.waiting]
-        lane = replace(lane, rate=shared_rate(lane.rate, others, self._account_rate))
         ahead = ahead_of(lane, standing, backlog.workers.alive) + reading.taken[sender]
-        state = reading.limiter
-        pace, slot_ms = state.paces.get(sender, FULL), state.slots_ms.get(sender)
-        return forecast_ms(lane, ahead, backlog.workers, state, pace, slot_ms, elapsed * 1000)
+        return turn_ms(
+            backlog.lanes,
+            lane,
+            sender,
+            ahead,
+            backlog.workers,
+            reading.limiter,
+            self._account_rate,
+            elapsed * 1000,
+        )
 
     def _ask_limiter(self, ask: Callable[[Limiter], T]) -> T | None:
         """None without it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import ceil, inf, sqrt
 
 #: POSTs are counted over this time. They tell the true rate where codes have waited, and could go out, for all of it.
@@ -133,6 +133,23 @@ def shared_rate(rate: float, others: Iterable[float], account_rate: float | None
             return rate
         left -= other
     return min(rate, left)
+
+
+def turn_ms(
+    lanes: Mapping[str, CodeLane],
+    lane: CodeLane,
+    sender: str,
+    ahead: float,
+    workers: Workers,
+    limiter: LimiterState,
+    account_rate: float | None,
+    since_ms: float = 0.0,
+) -> float | None:
+    """``forecast_ms`` of a code of ``sender``, whose lane is ``lane``, beside the others in ``lanes``."""
+    others = [each.rate for phone, each in lanes.items() if phone != sender and each.waiting]
+    shared = replace(lane, rate=shared_rate(lane.rate, others, account_rate))
+    pace, slot_ms = limiter.paces.get(sender, FULL), limiter.slots_ms.get(sender)
+    return forecast_ms(shared, ahead, workers, limiter, pace, slot_ms, since_ms)
 
 
 def forecast_ms(

@@ -10,6 +10,7 @@ campaigns     newest, show, details, find, acts_on; act: pause, resume, unschedu
 progress      Watch: how far campaigns are and how fast they go
 messages      find by a Filter in Pages; show one with attempts, receipts and acts
 message_story what happened to a message, in order    look_up   whatever a text names
+codes         how one-time codes do now: waits, risks, forecasts
 why           explain which gate holds a message, and until when
 unknowns      list_unknown; resolve by ids, or matching_ids of a Filter
 campaign_pages  campaign_settings   pages of campaigns and of what is in them; change one that runs

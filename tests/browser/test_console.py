@@ -14,7 +14,17 @@ from tests.browser.conftest import Console, OpenTab, Tab
 
 WIDE: ViewportSize = {"width": 1000, "height": 700}
 #: Pages that need no id. Each is looked at in both languages, wide and light, narrow and dark.
-PAGES = ("/", "/campaigns", "/preferences", "/nothing")
+PAGES = (
+    "/",
+    "/campaigns",
+    "/codes",
+    "/messages",
+    "/unknown",
+    "/replies",
+    "/search",
+    "/preferences",
+    "/nothing",
+)
 
 
 def test_a_link_signs_in_and_a_sign_out_ends_it(open_tab: OpenTab, console: Console) -> None:

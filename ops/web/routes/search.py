@@ -8,7 +8,7 @@ from urllib.parse import quote
 from fastapi import APIRouter, Query, Response
 
 from bulksend.messaging.units import counted
-from bulksend.operations import look_up, messages
+from bulksend.operations import campaigns, look_up, messages
 from bulksend.operations.access import record_reading
 from bulksend.operations.inbound import list_inbound
 from bulksend.operations.look_up import Found
@@ -50,6 +50,8 @@ def results(
         return page.render("search.html", found=None, is_stale=bool(s), sealed=s, said_text="")
     found = _found(page, text, after)
     person = _of_person(page, found.phone) if found.phone is not None else {}
+    with page.database.read() as tx:
+        names = campaigns.names(tx, {item["campaign_id"] for item in found.messages.items})
     _record(page, found)
     sees = page.user.sees_numbers
     return page.render(
@@ -57,6 +59,7 @@ def results(
         found=found,
         items=found.messages.items if sees else [messages.masked(item) for item in found.messages.items],
         person=person,
+        names=names,
         is_stale=False,
         sealed=s,
         after=after,

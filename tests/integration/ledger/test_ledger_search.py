@@ -15,8 +15,10 @@ from bulksend.errors import InvalidInput
 from bulksend.ledger import (
     campaign_control,
     campaigns,
+    code_readings,
     due,
     leases,
+    look_up,
     progress,
     receipts,
     search,
@@ -363,6 +365,8 @@ def assert_reads_no_table_whole(plan: str) -> None:
         (Query(campaign_id="one", status="failed"), {"ix_messages_campaign_id_status_id"}),
         (Query(status="failed"), {"ix_messages_campaign_id_status_id"}),
         (Query(status="failed", since=1, until=2**45), {"ix_messages_campaign_id_status_id"}),
+        (Query(status="failed", kind="otp"), {"ix_messages_campaign_id_status_id"}),
+        (Query(kind="otp", sender="15550100100"), {"ix_messages_campaign_id_status_id"}),
         (Query(since=1, until=2**45), {"pk_messages", "autoindex_messages"}),
     ],
     ids=lambda value: (
@@ -378,6 +382,18 @@ def test_every_search_uses_an_index(
     plan = plans(search.find, query, limit=10, before=None if page == "first" else new_id())
     assert any(index in plan for index in indexes), plan
     assert_reads_no_table_whole(plan)
+
+
+def test_a_look_up_and_the_codes_of_late_use_an_index(plans: Plans, grown: Database) -> None:
+    campaign = a_campaign(grown)
+    for work, arguments in (
+        (look_up.messages_of, (new_id(), 10)),
+        (look_up.messages_of, ("mid-1", 10)),
+        (code_readings.waited, ([campaign], 1)),
+        (code_readings.undelivered, ([campaign], 1, 2**45)),
+        (code_readings.waiting, ()),
+    ):
+        assert_reads_no_table_whole(plans(work, *arguments))
 
 
 def a_campaign(grown: Database) -> str:

@@ -102,7 +102,7 @@ def test_a_message_says_how_it_stands_what_happened_and_how_it_looks(seeded: Web
     (delivered,) = items(seeded, "status=delivered")
     html = seeded.get(f"/messages/{delivered['id']}")
     assert "It reached the phone at" in html.text(".//*[@id='state']")
-    steps = [" ".join("".join(each.itertext()).split()) for each in html.all(".//ol[@class='steps']/li")]
+    steps = [" ".join("".join(each.itertext()).split()) for each in html.all(".//ol[@class='story']/li")]
     assert "Taken in and queued" in steps[0]
     assert "Attempt 1" in steps[1]
     assert "Accepted" in steps[2]

@@ -1,0 +1,45 @@
+"""Search by the keyboard, the message that it finds, and settling one that may have gone out."""
+
+from __future__ import annotations
+
+from bulksend.messaging import Kind
+from bulksend.messaging.outcome import Unknown
+from tests.browser.conftest import OpenTab
+from tests.integration.ledger.conftest import Desk
+from tests.seeded import NUMBER, SENDER
+
+
+def test_a_number_is_found_by_the_keyboard_and_back_keeps_the_list(open_tab: OpenTab) -> None:
+    tab = open_tab()
+    page = tab.open("/campaigns")
+    page.keyboard.press("/")
+    page.keyboard.type(f"+{NUMBER}")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("h2#messages-title")
+    assert NUMBER not in page.url
+    tab.check_accessible()
+    page.get_by_role("link", name=f"+{NUMBER}").first.click()
+    page.wait_for_selector(".story")
+    tab.check_accessible()
+    page.go_back()
+    page.wait_for_selector("h2#messages-title")
+
+
+def test_an_unknown_message_is_settled_on_a_small_screen_in_chinese(open_tab: OpenTab) -> None:
+    tab = open_tab(language="zh-CN", width=360, dark=True)
+    services = tab.console.services
+    desk = Desk(services.database)
+    desk.cipher = services.cipher
+    (stored,) = desk.send(desk.new_send(recipient="447700900777", sender=SENDER), kind=Kind.UTILITY)
+    id = stored.id
+    for sent in desk.sent(desk.lease(), [id]):
+        desk.settle(sent, Unknown("ReadTimeout"))
+    page = tab.open(f"/messages/{id}")
+    tab.check_accessible()
+    tab.check_width()
+    page.get_by_label("未发出").check()
+    page.get_by_label("原因").fill("厂商没有记录")
+    page.get_by_role("button", name="登记").click()
+    page.wait_for_selector(".said")
+    assert "已登记为失败" in page.inner_text(".said")
+    tab.check_width()
