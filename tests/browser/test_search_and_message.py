@@ -6,7 +6,7 @@ from bulksend.messaging import Kind
 from bulksend.messaging.outcome import Unknown
 from tests.browser.conftest import OpenTab
 from tests.integration.ledger.conftest import Desk
-from tests.seeded import NUMBER, SENDER
+from tests.seeded import NUMBER
 
 
 def test_a_number_is_found_by_the_keyboard_and_back_keeps_the_list(open_tab: OpenTab) -> None:
@@ -30,10 +30,12 @@ def test_an_unknown_message_is_settled_on_a_small_screen_in_chinese(open_tab: Op
     services = tab.console.services
     desk = Desk(services.database)
     desk.cipher = services.cipher
-    (stored,) = desk.send(desk.new_send(recipient="447700900777", sender=SENDER), kind=Kind.UTILITY)
-    id = stored.id
-    for sent in desk.sent(desk.lease(), [id]):
-        desk.settle(sent, Unknown("ReadTimeout"))
+    # Of another sender and account: those of the others are paused here.
+    (stored,) = desk.send(desk.new_send(recipient="447700900777", sender="15550100199"), kind=Kind.UTILITY)
+    id, lease = stored.id, desk.lease()
+    (opening,) = desk.openings(desk.claim(lease, [id], account="other"))
+    desk.open(lease, [opening], account="other")
+    desk.settle(opening, Unknown("ReadTimeout"))
     page = tab.open(f"/messages/{id}")
     tab.check_accessible()
     tab.check_width()
