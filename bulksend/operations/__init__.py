@@ -14,6 +14,7 @@ codes         how one-time codes do now: waits, risks, forecasts
 why           explain which gate holds a message, and until when
 unknowns      list_unknown; resolve by ids, or matching_ids of a Filter
 campaign_pages  campaign_settings   pages of campaigns and of what is in them; change one that runs
+campaign_overview   one campaign for the person who looks after it    act_changes   what an act changed
 clones        the options of a campaign for another, or its rest
 breakdown     a campaign by steps, countries, hours and reasons    report   the same as one HTML file
 uploads       files that were posted as campaigns

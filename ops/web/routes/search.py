@@ -34,8 +34,7 @@ def search(form: ViewerForm) -> Response:
         found = _found(page, text)
         only = None if found.phone is not None and _of_person(page, found.phone) else _only(found)
         if only is not None:
-            if found.messages.items:
-                _record(page, found)
+            _record(page, found)
             return page.redirect(only)
     return page.redirect("/search" + query({"s": sealed.seal(text, page.token) if text else ""}))
 
@@ -52,7 +51,7 @@ def results(
     person = _of_person(page, found.phone) if found.phone is not None else {}
     with page.database.read() as tx:
         names = campaigns.names(tx, {item["campaign_id"] for item in found.messages.items})
-    _record(page, found)
+    _record(page, found, is_person=bool(person))
     sees = page.user.sees_numbers
     return page.render(
         "search.html",
@@ -82,8 +81,9 @@ def _of_person(page: Page, phone: str) -> dict[str, list[dict[str, object]]]:
     return {"replies": replies, "suppressions": suppressed} if replies or suppressed else {}
 
 
-def _record(page: Page, found: Found) -> None:
-    if found.messages.items and not page.is_live:
+def _record(page: Page, found: Found, *, is_person: bool = False) -> None:
+    """That numbers, or what a person wrote, were read."""
+    if (found.messages.items or is_person) and not page.is_live:
         by = "phone" if found.phone is not None else "search"
         why = f"{counted(len(found.messages.items), 'message')} by {by}"
         record_reading(page.database, page.user, "find messages", why=why)
