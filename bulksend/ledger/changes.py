@@ -37,6 +37,12 @@ _GROWING: tuple[tuple[str, Table], ...] = (
 _SMALL: tuple[tuple[str, Select[*tuple[Any, ...]]], ...] = (
     ("senders", select(senders.c.phone, senders.c.paused_at, senders.c.changed_at, senders.c.rate)),
     ("webhooks", select(webhook_endpoints.c.id, webhook_endpoints.c.status, webhook_endpoints.c.cursor)),
+    (
+        "webhooks",
+        select(webhook_deliveries.c.id, webhook_deliveries.c.status, webhook_deliveries.c.attempts)
+        .order_by(webhook_deliveries.c.id.desc())
+        .limit(50),
+    ),
     ("templates", select(func.count(), func.max(templates.c.changed_at), func.max(templates.c.synced_at))),
     ("jobs", select(uploads.c.id, uploads.c.state).order_by(uploads.c.id.desc()).limit(50)),
     ("jobs", select(jobs.c.id, jobs.c.status, jobs.c.rows_done).order_by(jobs.c.id.desc()).limit(50)),

@@ -69,6 +69,14 @@ def last_alive(tx: Connection, process: str, host: str | None = None) -> int | N
     return None if found is None else int(bytes(found))
 
 
+def signs(tx: Connection, process: str) -> dict[str, int]:
+    """The hosts on which such a process did its work within a day, each with when it last did (ms)."""
+    found = select(installation.c.name, installation.c.value).where(
+        installation.c.name.startswith(f"{process}:", autoescape=True)
+    )
+    return {name.partition(":")[2]: int(bytes(value)) for name, value in tx.execute(found)}
+
+
 def _sign(process: str, host: str) -> str:
     return f"{process}:{host}"[:40]
 

@@ -166,6 +166,59 @@ def recent(tx: Connection, limit: int) -> list[Act]:
     return [_act(row) for row in rows.mappings()]
 
 
+@dataclass(frozen=True, slots=True)
+class Sought:
+    """Which entries: empty texts and None stand for all. ``actor`` is a part of its name, ``act`` its beginning.
+
+    Instants in ms.
+    """
+
+    actor: str = ""
+    act: str = ""
+    scope: str = ""
+    subject: str = ""
+    since: int | None = None
+    until: int | None = None
+    readings: bool = False
+    """With the acts of reading, which may be many more than all others."""
+
+
+def page(
+    tx: Connection, sought: Sought, *, before: str | None, limit: int, looked_at: int = _LOOKED_AT
+) -> tuple[list[tuple[str, Act]], str | None]:
+    """Entries with their ids, the newest first, those before the id ``before``; and the id to go on before, or None.
+
+    At most ``looked_at`` entries are looked at, so a page may have fewer than ``limit``, or none, and another after it.
+    """
+    prefer_indexes(tx)
+    query = select(acts).order_by(acts.c.id.desc()).limit(looked_at)
+    if before is not None:
+        query = query.where(acts.c.id < before)
+    if sought.since is not None:
+        query = query.where(acts.c.id >= lowest_at(sought.since))
+    if sought.until is not None:
+        query = query.where(acts.c.id < lowest_at(sought.until))
+    if sought.scope and sought.subject:
+        query = query.where(acts.c.scope == sought.scope, acts.c.subject == sought.subject)
+    seen = query.subquery()
+    found = select(seen).order_by(seen.c.id.desc()).limit(limit)
+    for name in ("scope", "subject"):
+        if getattr(sought, name):
+            found = found.where(seen.c[name] == getattr(sought, name))
+    if sought.act:
+        found = found.where(seen.c.act.startswith(sought.act, autoescape=True))
+    if sought.actor:
+        found = found.where(seen.c.actor.icontains(sought.actor, autoescape=True))
+    if not sought.readings:
+        found = found.where(seen.c.scope != "read")
+    rows = [dict(row) for row in tx.execute(found).mappings()]
+    if len(rows) == limit:
+        last = rows[-1]["id"]
+    else:
+        last = tx.execute(query.with_only_columns(acts.c.id).offset(looked_at - 1).limit(1)).scalar()
+    return [(str(row.pop("id")), _act(row)) for row in rows], None if last is None else str(last)
+
+
 def last(tx: Connection, scope: str, subject: str, act: str) -> int:
     """When the newest act of this kind on a subject happened, in ms; 0: never."""
     return last_of_each(tx, scope, [subject], act).get(subject, 0)

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Select, delete, insert, select, update
 
 from bulksend.ledger import operator_log
 from bulksend.ledger.clock import current_ms, read_clock
-from bulksend.ledger.database import among
+from bulksend.ledger.database import among, rows_changed
 from bulksend.ledger.operator_log import Actor
 from bulksend.ledger.schema import sessions, users
 
@@ -87,6 +87,24 @@ def end(tx: Connection, hash: str, *, actor: Actor) -> None:
     user = found.scalar_one_or_none()
     if user is not None:
         operator_log.record(tx, actor=actor, act="sign out", scope="user", subject=user, why="by the user")
+
+
+def of_user(tx: Connection, user: str) -> list[dict[str, Any]]:
+    """The live sessions of a user, the newest first, with the hash of each token."""
+    columns = (
+        sessions.c.hash,
+        sessions.c.created_at,
+        sessions.c.seen_at,
+        sessions.c.expires_at,
+        sessions.c.ip,
+    )
+    found = _live(read_clock(tx)).with_only_columns(*columns).where(sessions.c.user_name == user)
+    return [dict(row) for row in tx.execute(found.order_by(sessions.c.created_at.desc())).mappings()]
+
+
+def end_others(tx: Connection, user: str, hash: str) -> int:
+    """End every session of a user but the one of a token with this hash; returns how many."""
+    return rows_changed(tx, delete(sessions).where(sessions.c.user_name == user, sessions.c.hash != hash))
 
 
 def end_every(tx: Connection) -> None:

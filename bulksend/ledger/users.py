@@ -155,6 +155,34 @@ def set_password(tx: Connection, user: User, password_hash: str) -> bool:
     )
 
 
+def change_password(tx: Connection, user: User, password_hash: str, *, session: str, actor: str) -> bool:
+    """Set another password, on record; the user's sessions but this one end. Returns whether the old one was there."""
+    is_current: ColumnElement[bool] = users.c.password_hash == user.password_hash
+    change = update(users).where(users.c.name == user.name, is_current).values(password_hash=password_hash)
+    changed = operator_log.apply(
+        tx, change, actor=actor, act="set password", scope="user", subject=user.name, why="by the user"
+    )
+    if changed:
+        sessions.end_others(tx, user.name, session)
+    return changed
+
+
+def set_role(tx: Connection, user: User, role: str, *, actor: str, why: str) -> bool:
+    """Give a user another role, on record. Returns whether it is another one."""
+    change = update(users).where(users.c.name == user.name, users.c.role != role).values(role=role)
+    return operator_log.apply(
+        tx,
+        change,
+        actor=actor,
+        act="change",
+        scope="user",
+        subject=user.name,
+        why=why,
+        before={"role": user.role},
+        after={"role": role},
+    )
+
+
 def disable(tx: Connection, name: str, *, actor: str, why: str) -> bool:
     """Refuse a user from now on, and in its sessions, on record; returns whether it was not disabled before."""
     sessions.end_all(tx, name)

@@ -31,7 +31,7 @@ INSTANTS = frozenset(
         *("paused_at", "added_at", "until", "earliest", "revoked_at", "last_used_at"),
         *("old_secret_until", "failing_since", "succeeded_at", "next_at", "tried_at"),
         *("changed_at", "status_at", "category_at", "quality_at", "synced_at", "uploaded_at"),
-        *("signed_in_at", "disabled_at", "locked_until", "setup_expires_at", "placed_at"),
+        *("signed_in_at", "disabled_at", "locked_until", "setup_expires_at", "placed_at", "seen_at"),
         *("applied_at", "begins_at", "done_by", "undelivered_at", "gate_until"),
     }
 )

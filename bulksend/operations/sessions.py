@@ -6,16 +6,18 @@ import hashlib
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import Connection
 
 from bulksend.errors import NotFound, NotSignedIn
-from bulksend.ledger import sessions, users
+from bulksend.ledger import operator_log, sessions, users
 from bulksend.ledger.clock import read_clock
 from bulksend.ledger.database import Database
 from bulksend.ledger.operator_log import Actor
 from bulksend.messaging.secret_text import ID_BYTES, SECRET_BYTES, base62, compose, id_of
 from bulksend.operations.access import Origin, Principal, Role
+from bulksend.operations.json_shape import to_json
 from bulksend.operations.passwords import Passwords
 from bulksend.operations.users import check_password
 
@@ -101,6 +103,30 @@ def note_seen(database: Database, token: str) -> None:
     """A request came with this session: it does not end for lack of use. Only a loss of power may lose this."""
     with database.write(durable=False) as tx:
         sessions.note_seen(tx, hash_of(token))
+
+
+def list_own(tx: Connection, user: str, token: str) -> list[dict[str, Any]]:
+    """The live sessions of a user, the newest first; ``is_this``: that of the token."""
+    this = hash_of(token)
+    return [
+        to_json(row) | {"hash": None, "is_this": row["hash"] == this} for row in sessions.of_user(tx, user)
+    ]
+
+
+def sign_out_elsewhere(database: Database, token: str, *, user: str, actor: Actor) -> int:
+    """End the sessions of a user but that of the token, on record; returns how many."""
+    with database.write() as tx:
+        count = sessions.end_others(tx, user, hash_of(token))
+        if count:
+            operator_log.record(
+                tx,
+                actor=actor,
+                act="sign out",
+                scope="user",
+                subject=user,
+                why=f"elsewhere: {count} sessions",
+            )
+    return count
 
 
 def sign_out(database: Database, token: str, *, actor: Actor) -> None:

@@ -121,6 +121,34 @@ def disable_user(database: Database, name: str, *, actor: str, why: str) -> dict
         return {"name": name, "disabled": True, "changed": changed}
 
 
+def change_role(database: Database, name: str, role: str, *, actor: str, why: str) -> dict[str, Any]:
+    """Give a user another role, on record; it holds from the user's next request. Raises NotFound, InvalidValue."""
+    wanted = parse_choice(Role, role, field="role")
+    with database.write() as tx:
+        user = users.get(tx, name, to_change=True)
+        if user is None or user.disabled_at is not None:
+            raise NotFound("no user of this name may sign in; `bulksend users list` shows the names")
+        changed = users.set_role(tx, user, wanted.value, actor=actor, why=why)
+        return {"name": name, "role": wanted.value, "changed": changed}
+
+
+def change_password(
+    database: Database, principal: Principal, old: str, new: str, *, session: str, passwords: Passwords
+) -> None:
+    """Set another password of the user who is signed in; the sessions but that of the hash ``session`` end.
+
+    A wrong old password counts as a failed attempt to sign in. Raises NotSignedIn for it, InvalidValue for a weak
+    new one.
+    """
+    check_new(new, principal.name)
+    user = database.retrying(lambda tx: users.get(tx, principal.name))
+    check_password(database, principal.name, old, passwords=passwords, origin=principal.origin)
+    hash = passwords.hash(new)
+    with database.write() as tx:
+        if user is None or not users.change_password(tx, user, hash, session=session, actor=principal.actor):
+            raise NotSignedIn(_WRONG)
+
+
 def set_password(database: Database, token: str, password: str, *, passwords: Passwords) -> str:
     """Set the password of the user that a setup token is for, which is used up by it. Returns the user's name.
 

@@ -21,7 +21,7 @@ from bulksend.ledger.webhook_deliveries import DELIVERED, STATUSES, Tried
 from bulksend.ledger.webhook_endpoints import ACTIVE, DISABLED, REMOVED, Endpoint, Opened, Secret
 from bulksend.messaging.units import parse_instant_ms
 from bulksend.messaging.webhook_bodies import parse_filter, trial_body
-from bulksend.messaging.webhook_retries import WANTS_NO_MORE, is_gone
+from bulksend.messaging.webhook_retries import WAITS_MS, WANTS_NO_MORE, is_gone
 from bulksend.messaging.webhook_signature import SECRET_BYTES, secret_text
 from bulksend.messaging.webhook_targets import Network, read_target
 from bulksend.operations.json_shape import Page, to_json
@@ -30,6 +30,10 @@ from bulksend.operations.json_shape import Page, to_json
 ROTATION_MS = 86_400_000
 #: More endpoints than this are refused: each gets its own copy of every event.
 MOST = 100
+#: The state of an endpoint is that of its newest RECENT deliveries; those that wait are counted up to MOST_WAITING.
+RECENT, MOST_WAITING = 100, 10_000
+#: A delivery is dead after this many tries.
+MOST_TRIES = len(WAITS_MS)
 DISABLED_EVENT = "webhook.disabled"
 _RULE = "notifier"
 
@@ -180,6 +184,24 @@ def test(database: Database, id: str, *, actor: str) -> dict[str, Any]:
         (made,) = webhook_deliveries.store(tx, id, [trial_body(read_clock(tx))])
         webhook_endpoints.record(tx, actor, "test", id, "")
         return delivery(tx, made.id)
+
+
+def state(tx: Connection, id: str) -> dict[str, Any]:
+    """How an endpoint does, by its newest RECENT deliveries: few rows by their index, whatever has been sent.
+
+    ``delivered`` and ``dead`` of those that have ended, ``retried`` of those that failed and are tried again,
+    ``waiting`` counted up to MOST_WAITING, and as ``last`` the delivery that was tried last.
+    """
+    newest = webhook_deliveries.page(tx, id, status=None, before=None, limit=RECENT)
+    tried = [row for row in newest if row["tried_at"] is not None]
+    last = max(tried, key=lambda row: (row["tried_at"], row["id"]), default=None)
+    return {
+        "delivered": sum(row["status"] == DELIVERED for row in newest),
+        "dead": sum(row["status"] == webhook_deliveries.DEAD for row in newest),
+        "retried": sum(row["status"] == webhook_deliveries.PENDING for row in tried),
+        "waiting": webhook_deliveries.waiting(tx, id, MOST_WAITING),
+        "last": None if last is None else _delivery_json(last),
+    }
 
 
 def delivery(tx: Connection, id: str) -> dict[str, Any]:

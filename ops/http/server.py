@@ -18,6 +18,7 @@ from bulksend.operations.api_keys import KeyRing
 from bulksend.operations.receipts import store_callbacks
 from bulksend.settings import Settings
 from ops.http.app import create_app
+from ops.http.audits import Audits
 from ops.http.connections import Connection
 from ops.http.cursors import Cursors
 from ops.http.event_streams import EventStreams
@@ -48,6 +49,7 @@ def services_of(of: Settings) -> Services:
     imports = SuppressionImports(
         database, UploadStore(Path(of.upload_dir) / "suppressions", max_bytes=uploads.store.max_bytes)
     )
+    audits = Audits(database)
     return Services(
         settings=of,
         database=database,
@@ -68,7 +70,11 @@ def services_of(of: Settings) -> Services:
         imports=imports,
         jobs=JobRunner(
             database,
-            {"export": Work(exports.work, exports.tidy), "import": Work(imports.work, imports.tidy)},
+            {
+                "export": Work(exports.work, exports.tidy),
+                "import": Work(imports.work, imports.tidy),
+                "audit": Work(audits.work, audits.tidy),
+            },
             lease_s=of.lease_seconds,
         ),
         streams=EventStreams(database),

@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from jinja2 import Environment
 
+from bulksend.operations import system
 from bulksend.operations.blockers import Check, find_blockers
+from bulksend.operations.doctor import examine
 from bulksend.operations.passwords import Passwords
 from ops.http.services import Services
 from ops.web.assets import Assets
+from ops.web.examined import Examined
 from ops.web.live import LiveTabs
 from ops.web.remembered import Remembered
 from ops.web.sign_in_rate import SignInRate
@@ -34,6 +38,9 @@ class Console:
     passwords: Passwords = field(default_factory=Passwords)
     blockers: Remembered[list[Check]] = field(init=False)
     """What holds messages back now. It asks Redis, which takes seconds where that is away."""
+    system: Remembered[dict[str, Any]] = field(init=False)
+    """Processes, ledger, Redis and limiter now. It asks Redis too."""
+    examined: Examined = field(init=False)
     sign_in_rate: SignInRate = field(default_factory=SignInRate)
     hashing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
     """A password takes 19 MiB and 30 ms of a core: no flood of sign-ins has all of the machine."""
@@ -41,3 +48,5 @@ class Console:
     def __post_init__(self) -> None:
         of, database = self.services.settings, self.services.database
         object.__setattr__(self, "blockers", Remembered(lambda: find_blockers(of, database), BLOCKERS_S))
+        object.__setattr__(self, "system", Remembered(lambda: system.state(of, database), BLOCKERS_S))
+        object.__setattr__(self, "examined", Examined(lambda: examine(of)))

@@ -48,7 +48,7 @@ jobs = Table(
     "jobs",
     metadata,
     Column("id", Id, primary_key=True),
-    Column("kind", String(20), nullable=False, comment="export or import"),
+    Column("kind", String(20), nullable=False, comment="export, import or audit"),
     Column("status", String(12), nullable=False, comment="queued, running, done, failed"),
     Column("arguments", Text, nullable=False, comment="JSON"),
     Column("result", Text, comment="JSON; null until it is done"),
