@@ -21,7 +21,7 @@ uploads       files that were posted as campaigns
 exports       export files, written by a job
 export        Export: every message of a campaign, or every refused row
 audit         prove the promises, also as a job that keeps what it found    acts   the operator log
-system        processes, ledger, Redis, limiter    restore   make a restored ledger safe to start from
+installation  processes, ledger, Redis, limiter    restore   make a restored ledger safe to start from
 senders       list_senders, change_sender; set_paused for a sender or the account
 paces         how fast a sender may send now, and each change by the vendor's throttling
 suppressions  list, add, remove, import, every_suppression; parse_subject, parse_scope

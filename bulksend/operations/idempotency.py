@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import Connection
 
@@ -85,3 +87,26 @@ def run_once(
         done = database.retrying(work)
     reach("act_kept")
     return done
+
+
+def make_secret_once(
+    database: Database,
+    cipher: Cipher,
+    request: Keyed,
+    act: Callable[[Database], Mapping[str, Any]],
+    *,
+    secret: Sequence[str],
+) -> dict[str, Any]:
+    """Run the act once and return what it returns; to a repetition the same, with None for what is ``secret``.
+
+    Raises what ``run_once`` raises.
+    """
+    made: dict[str, Any] = {}
+
+    def kept(database: Database) -> Answer:
+        made.clear()
+        made.update(act(database))
+        return Answer(200, json.dumps({**made, **dict.fromkeys(secret)}), None)
+
+    found, is_repeated = run_once(database, cipher, request, kept)
+    return dict(json.loads(found.body)) if is_repeated else made

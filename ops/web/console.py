@@ -9,15 +9,15 @@ from typing import Any
 
 from jinja2 import Environment
 
-from bulksend.operations import system
+from bulksend.operations import installation
 from bulksend.operations.blockers import Check, find_blockers
 from bulksend.operations.doctor import examine
 from bulksend.operations.passwords import Passwords
 from ops.http.services import Services
 from ops.web.assets import Assets
-from ops.web.examined import Examined
 from ops.web.live import LiveTabs
 from ops.web.remembered import Remembered
+from ops.web.remembered_doctor import Examined
 from ops.web.sign_in_rate import SignInRate
 from ops.web.templating import environment
 
@@ -48,5 +48,5 @@ class Console:
     def __post_init__(self) -> None:
         of, database = self.services.settings, self.services.database
         object.__setattr__(self, "blockers", Remembered(lambda: find_blockers(of, database), BLOCKERS_S))
-        object.__setattr__(self, "system", Remembered(lambda: system.state(of, database), BLOCKERS_S))
+        object.__setattr__(self, "system", Remembered(lambda: installation.state(of, database), BLOCKERS_S))
         object.__setattr__(self, "examined", Examined(lambda: examine(of)))

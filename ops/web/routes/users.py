@@ -15,9 +15,9 @@ from bulksend.operations.campaigns import NO_REASON
 from bulksend.operations.json_shape import Page as Items
 from bulksend.operations.senders import list_senders
 from ops.web.forms import AdminForm, Form
-from ops.web.once import answer_once, new_form
 from ops.web.pages import AdminPage, Page
 from ops.web.problems import problem_of
+from ops.web.secret_forms import answer_once, new_form
 
 router = APIRouter(prefix="/users")
 

@@ -12,9 +12,9 @@ from bulksend.messaging.webhook_bodies import CHOICES
 from bulksend.operations import webhooks
 from bulksend.operations.campaigns import NO_REASON
 from ops.web.forms import AdminForm, Form
-from ops.web.once import answer_once, new_form
 from ops.web.pages import AdminPage, Page
 from ops.web.problems import problem_of
+from ops.web.secret_forms import answer_once, new_form
 
 router = APIRouter(prefix="/webhooks")
 

@@ -10,7 +10,8 @@ import redis
 from sqlalchemy import Connection
 
 from bulksend import __version__, bootstrap
-from bulksend.ledger import counters, installation, leases
+from bulksend.ledger import counters, leases
+from bulksend.ledger import installation as signs_of_life
 from bulksend.ledger.clock import read_clock
 from bulksend.ledger.database import Database
 from bulksend.ledger.migrate import newest_revision
@@ -51,7 +52,7 @@ def _processes(tx: Connection, now_ms: int) -> list[dict[str, Any]]:
             "seen_at": format_instant(at),
         }
         for process in (SERVE, NOTIFIER)
-        for host, at in sorted(installation.signs(tx, process).items())
+        for host, at in sorted(signs_of_life.signs(tx, process).items())
     ]
     return [*workers, *others]
 

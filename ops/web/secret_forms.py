@@ -10,13 +10,14 @@ import hashlib
 import json
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from bulksend.ledger.database import Database
-from bulksend.ledger.idempotency import Answer
-from bulksend.operations.idempotency import keyed, run_once
+from bulksend.operations.idempotency import keyed, make_secret_once
 from ops.web import csrf
 from ops.web.forms import Form
+
+if TYPE_CHECKING:
+    from bulksend.ledger.database import Database
 
 #: The hidden field that makes one showing of a form differ from another: ``{{ ui.token() }}`` is the same for all.
 FIELD = "once"
@@ -34,17 +35,10 @@ def answer_once(
 
     The act uses the database that it is given. Raises what it raises, and RequestRunning.
     """
-    page, made = form.page, dict[str, Any]()
+    page = form.page
     sent = sorted((name, form.every(name)) for name in form.names() if name != csrf.FIELD)
     body = hashlib.sha256(json.dumps(sent).encode()).hexdigest()
-
-    def kept(database: Database) -> Answer:
-        made.clear()
-        made.update(act(database))
-        return Answer(200, json.dumps({**made, **dict.fromkeys(secret)}), None)
-
     # What is sent is a part of the key: a form that was changed and sent again asks for something else.
     scope = (f"user {page.user.id}", "POST", page.request.url.path)
     request = keyed(f"{form.text(FIELD)[:60]} {body}", scope=scope, body=body, cipher=page.services.cipher)
-    found, replayed = run_once(page.database, page.services.cipher, request, kept)
-    return dict(json.loads(found.body)) if replayed else made
+    return make_secret_once(page.database, page.services.cipher, request, act, secret=secret)
