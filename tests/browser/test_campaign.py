@@ -1,4 +1,4 @@
-"""The page of a campaign in a browser: acts in dialogs, the chart, and what axe finds on it and on what belongs to it."""
+"""The page of a campaign in a browser: acts in dialogs, the chart, and what axe finds on its parts."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ def test_a_cancel_needs_the_count_or_the_name(seeded: tuple[Web, str, str]) -> N
     html = web.said(web.post(path, fields | {"typed": "1"}))
     assert "is cancelled: 1" in html.text(".//*[@class='said']")
     assert shown(web, spring)["status"] == "cancelled"
-    assert html.all(f".//a[@href='/campaigns/new?from={spring}&rest=1']")
+    assert html.all(f".//a[@href='/exports?campaign={spring}&what=audience%3Aunsent']")
     again = web.get(path)
     assert "It is cancelled" in again.text()
 
