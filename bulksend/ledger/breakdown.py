@@ -14,7 +14,7 @@ from sqlalchemy import BigInteger, ColumnElement, Connection, case, cast, func, 
 from bulksend.ledger.database import set_statement_timeout
 from bulksend.ledger.schema import messages
 from bulksend.messaging.recipient import LONG_FRONTS, country_of
-from bulksend.messaging.states import HELD, SENT, UNSENT, WAITING, Status
+from bulksend.messaging.states import LEFT, SENT, UNSENT, Status
 
 HOUR_MS = 3_600_000
 #: How many digits tell countries apart, and how many where countries share a longer code.
@@ -66,7 +66,7 @@ _STEPS: tuple[ColumnElement[bool], ...] = (
     _c.status == Status.FAILED.value,
     _c.status == Status.UNKNOWN.value,
     _c.status.in_([each.value for each in UNSENT - {Status.FAILED}]),
-    _c.status.in_([each.value for each in WAITING | HELD]),
+    _c.status.in_([each.value for each in LEFT]),
 )
 
 

@@ -16,7 +16,7 @@ from bulksend.ledger.ids import is_id
 from bulksend.ledger.schema import campaigns, refusals
 from bulksend.messaging.canary import CanaryState
 from bulksend.messaging.finish_forecast import OtherCampaign
-from bulksend.messaging.states import HELD, WAITING, CampaignStatus, Kind, OnUnknown, Status
+from bulksend.messaging.states import LEFT, WAITING, CampaignStatus, Kind, OnUnknown, Status
 from bulksend.messaging.units import NEVER_MS
 
 #: Messages of campaigns in these statuses may be sent, now or when they are due.
@@ -205,7 +205,7 @@ def beside(tx: Connection, sender: str, *, without: str | None = None) -> list[O
     query = select(campaigns).where(is_active, campaigns.c.sender == sender).order_by(campaigns.c.id)
     found = [each for each in read_all(tx, query) if each.id != without]
     counts = counters.of(tx, [each.id for each in found])
-    moving = WAITING | HELD
+    moving = LEFT
     left = {id: sum(n for status, n in of.statuses.items() if status in moving) for id, of in counts.items()}
     return [
         OtherCampaign(each.kind, left[each.id], each.rate, each.due_at, each.weight or 1) for each in found
@@ -257,7 +257,7 @@ def finish_ended(tx: Connection) -> list[str]:
             campaigns.c.status == CampaignStatus.RUNNING.value,
             campaigns.c.key.not_like(DIRECT_PREFIX + "%"),
             campaigns.c.retry_until.is_(None),
-            counters.messages_in(WAITING | HELD) == 0,
+            counters.messages_in(LEFT) == 0,
         )
         .values(status=CampaignStatus.FINISHED.value, ended_at=current_ms())
         .returning(campaigns.c.id)

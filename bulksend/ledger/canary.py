@@ -15,11 +15,11 @@ from bulksend.ledger.clock import read_clock
 from bulksend.ledger.database import prefer_indexes
 from bulksend.ledger.schema import Id, campaigns, messages
 from bulksend.messaging.canary import CanaryRules, CanaryState, Next, Slice, judge, slice_of, slice_size
-from bulksend.messaging.states import HELD, SENT, WAITING, Status
+from bulksend.messaging.states import LEFT, SENT, Status
 
 _OPEN = (CanaryState.PENDING, CanaryState.SENDING)
 #: Most messages of the slice are found by their status; these are the ones whose POST may have had a result.
-_LEFT = [status.value for status in sorted(WAITING | HELD)]
+_LEFT = [status.value for status in sorted(LEFT)]
 _TRIED = [status.value for status in sorted(SENT | {Status.FAILED, Status.UNKNOWN})]
 
 

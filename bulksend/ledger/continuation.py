@@ -22,7 +22,7 @@ from bulksend.ledger.campaigns import Campaign, by_key, find, get, status_counts
 from bulksend.ledger.ids import is_id
 from bulksend.ledger.schema import campaigns, refusals
 from bulksend.messaging.local_time import parse_local_time
-from bulksend.messaging.states import HELD, WAITING, CampaignStatus
+from bulksend.messaging.states import LEFT, CampaignStatus
 from bulksend.messaging.units import counted
 
 #: The key of a rest campaign is this and the id of the cancelled campaign.
@@ -175,9 +175,7 @@ def rest_notes(tx: Connection, plan: Continuation, begun: Campaign | None) -> li
     notes = [f"campaign {last.id} ({last.name}) is cancelled: its rest goes into campaign {into}"]
     if (last.type, last.content) != (plan.new.type, plan.new.content):
         notes.append("the rest has another content than the messages sent before")
-    unsettled = sum(
-        status_counts(tx, each.id).get(status, 0) for each in plan.cancelled for status in WAITING | HELD
-    )
+    unsettled = sum(status_counts(tx, each.id).get(status, 0) for each in plan.cancelled for status in LEFT)
     if unsettled:
         notes.append(
             f"left out, because the cancelled campaign still sends or ends them: {counted(unsettled, 'message')}. Run "

@@ -29,7 +29,7 @@ from bulksend.ledger.schema import (
     uploads,
 )
 from bulksend.messaging import quiet_hours
-from bulksend.messaging.states import HELD, WAITING, CampaignStatus, Status
+from bulksend.messaging.states import LEFT, CampaignStatus, Status
 from bulksend.messaging.units import NEVER_MS
 
 _WAITING = text(f"messages.{WAITING_SQL}")
@@ -58,7 +58,7 @@ def count(tx: Connection, now: int) -> dict[str, int]:
 
 def campaigns_to_mark(tx: Connection) -> list[str]:
     """The campaigns that have messages which have not ended."""
-    found = tx.execute(select(campaigns.c.id).where(counters.messages_in(WAITING | HELD) > 0))
+    found = tx.execute(select(campaigns.c.id).where(counters.messages_in(LEFT) > 0))
     return [str(id) for id in found.scalars()]
 
 

@@ -91,10 +91,12 @@ S = Status
 WAITING: frozenset[Status] = frozenset({S.QUEUED, S.RETRY})
 #: Held by a worker.
 HELD: frozenset[Status] = frozenset({S.CLAIMED, S.SENDING})
+#: Not ended: it waits, or a worker has it.
+LEFT: frozenset[Status] = WAITING | HELD
 #: The vendor has it.
 SENT: frozenset[Status] = frozenset({S.ACCEPTED, S.DELIVERED, S.READ})
 #: The product itself does nothing more. ``unknown`` is an ending that evidence may still move.
-ENDED: frozenset[Status] = frozenset(set(Status) - WAITING - HELD)
+ENDED: frozenset[Status] = frozenset(set(Status) - LEFT)
 
 #: Endings that say it was not sent. An attempt's evidence outranks them, see ``messaging.final_status``.
 UNSENT: frozenset[Status] = frozenset({S.EXPIRED, S.SUPPRESSED, S.CANCELLED, S.SUPERSEDED, S.FAILED})

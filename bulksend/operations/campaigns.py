@@ -34,7 +34,7 @@ from bulksend.messaging import Kind, Status, parse_recipient
 from bulksend.messaging.exclusions import Exclusions
 from bulksend.messaging.failure_share import format_max_failed
 from bulksend.messaging.outcome import Scope
-from bulksend.messaging.states import HELD, SENT, WAITING, CampaignStatus
+from bulksend.messaging.states import LEFT, SENT, CampaignStatus
 from bulksend.messaging.units import format_due, format_instant, parse_choice
 from bulksend.operations.access import Principal
 from bulksend.operations.blockers import find_blockers
@@ -330,7 +330,7 @@ def act(
         campaign, at = campaigns.get(tx, campaign.id), read_clock(tx)
         counts = counters.of(tx, [campaign.id])[campaign.id]
     in_flight = counts.statuses.get(Status.SENDING, 0)
-    left = _left(counts)
+    left = left_in(counts.statuses)
     match done:
         case Retried():
             return ActResult(campaign, what, done.queued, left, in_flight, at, retried=done)
@@ -390,7 +390,7 @@ def _summary(campaign: Campaign, counts: Counts, rate: float) -> Summary:
         "statuses": counts.statuses,
         "attempts": counts.attempts,
         "rate": rate,
-        "eta_seconds": _eta(campaign, _left(counts), rate),
+        "eta_seconds": _eta(campaign, left_in(counts.statuses), rate),
         "created_at": format_instant(campaign.created_at),
         "due_at": None if campaign.is_direct or campaign.is_test else format_due(campaign.due_at),
         "paused_at": None if campaign.paused_at is None else format_instant(campaign.paused_at),
@@ -403,9 +403,9 @@ def sent(statuses: Mapping[str, int]) -> int:
     return sum(statuses.get(status, 0) for status in SENT)
 
 
-def _left(counts: Counts) -> int:
-    """Messages that have not ended."""
-    return sum(counts.statuses.get(status, 0) for status in WAITING | HELD)
+def left_in(statuses: Mapping[str, int]) -> int:
+    """Messages that have not ended: they wait, in the ledger or with a worker."""
+    return sum(statuses.get(status, 0) for status in LEFT)
 
 
 def _eta(campaign: Campaign, left: int, rate: float) -> int | None:

@@ -10,9 +10,9 @@ from sqlalchemy import Connection
 from bulksend.ledger import campaigns, counters, leases, operator_log, pauses, senders
 from bulksend.ledger.clock import read_clock
 from bulksend.ledger.database import Database
-from bulksend.messaging.states import WAITING, Status
+from bulksend.messaging.states import Status
 from bulksend.messaging.units import format_instant
-from bulksend.operations.campaigns import summaries
+from bulksend.operations.campaigns import left_in, summaries
 from bulksend.operations.gauges import oldest_ages
 from bulksend.operations.json_shape import masked_words, to_json
 from bulksend.operations.stats import show_stats
@@ -38,7 +38,7 @@ def overview(of: Settings, database: Database) -> dict[str, Any]:
             "senders": [to_json(each) for each in found],
             "account_paused": of.account() in paused.accounts,
             "workers": len(leases.alive(tx)),
-            "acts": [_act(each) for each in operator_log.recent(tx, MOST_ACTS)],
+            "acts": _acts(tx),
             "hours": hours,
             "day": {name: sum(each[name] for each in hours) for name in _ENDINGS},
         }
@@ -75,21 +75,32 @@ def _open_campaigns(tx: Connection, rates: dict[str, float]) -> dict[str, Any]:
 
 
 def _lanes(tx: Connection, paused: pauses.Pauses, now_ms: int) -> list[dict[str, Any]]:
-    """Of each kind: messages that wait and that are unknown, and the age of the oldest that is due, in seconds."""
-    by_kind = counters.by_kind(tx)
+    """Of each kind: messages that wait, with a worker too, or are unknown; for how many seconds one is due."""
+    by_kind: dict[str, dict[str, int]] = {}
+    for (kind, status), count in counters.by_kind(tx).items():
+        by_kind.setdefault(kind, {})[status] = count
     return [
         {
             "kind": kind,
             "oldest_due_seconds": age,
-            "waiting": sum(by_kind.get((kind, status), 0) for status in WAITING),
-            "unknown": by_kind.get((kind, Status.UNKNOWN), 0),
+            "waiting": left_in(by_kind.get(kind, {})),
+            "unknown": by_kind.get(kind, {}).get(Status.UNKNOWN, 0),
         }
         for kind, age in oldest_ages(tx, paused, now_ms).items()
     ]
 
 
+def _acts(tx: Connection) -> list[dict[str, Any]]:
+    """The newest acts. ``name`` is that of the campaign of an act on one."""
+    found = operator_log.recent(tx, MOST_ACTS)
+    names = campaigns.names_of(tx, [each.subject for each in found if each.scope == "campaign"])
+    return [_act(each) | {"name": names.get(each.subject)} for each in found]
+
+
 def _act(act: operator_log.Act) -> dict[str, Any]:
-    shown = to_json({name: getattr(act, name) for name in ("at", "actor", "act", "scope", "subject", "why")})
+    shown: dict[str, Any] = to_json(
+        {name: getattr(act, name) for name in ("at", "actor", "act", "scope", "subject", "why")}
+    )
     # The subject of a suppression is a number.
     return shown if act.scope != "suppression" else shown | {"subject": None}
 

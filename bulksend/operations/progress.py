@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from bulksend.ledger import campaigns
 from bulksend.ledger.database import Database
-from bulksend.messaging.states import HELD, WAITING, CampaignStatus
+from bulksend.messaging.states import HELD, LEFT, CampaignStatus
 
 _SHOWN = (
     *("accepted", "delivered", "read", "sending", "claimed", "queued", "retry"),
@@ -69,15 +69,13 @@ class Watch:
         return all(self._is_done(id) for id in self._ids)
 
     def _ended(self, id: str) -> int:
-        return sum(n for status, n in self._statuses[id].items() if status not in WAITING | HELD)
+        return sum(n for status, n in self._statuses[id].items() if status not in LEFT)
 
     def _is_done(self, id: str) -> bool:
         campaign = self._seen[id]
         if campaign.status in (CampaignStatus.FINISHED, CampaignStatus.CANCELLED):
             return not any(self._statuses[id].get(s) for s in HELD)
-        return campaign.intake_done_at is not None and not any(
-            self._statuses[id].get(s) for s in WAITING | HELD
-        )
+        return campaign.intake_done_at is not None and not any(self._statuses[id].get(s) for s in LEFT)
 
     def statuses(self, id: str) -> dict[str, int]:
         """The statuses of one campaign as last seen."""

@@ -26,6 +26,7 @@ from bulksend.errors import NotSignedIn
 from bulksend.messaging.masking import mask_phone
 from bulksend.operations import sessions
 from bulksend.operations.access import Origin, Principal, Role
+from bulksend.operations.campaigns import left_in
 from ops.http.services import Services, address_of
 from ops.web import catalogues, cookies, csrf
 from ops.web.console import Console
@@ -102,6 +103,7 @@ class Visit:
             "duration": locale.duration,
             "time": locale.time,
             "asset": self.console.assets.url,
+            "left_in": left_in,
             "is_live": self.is_live,
             "user": None,
             "csrf": "",
