@@ -44,14 +44,24 @@ def plan_list(page: ViewerPage, after: str | None = None) -> Response:
 
 
 @router.get("/plans/{id}")
-def plan(page: ViewerPage, id: str, row: Annotated[int | None, Query(ge=1)] = None) -> Response:
-    """One plan; of a large file first that it is being made."""
+def plan(
+    page: ViewerPage,
+    id: str,
+    row: Annotated[int | None, Query(ge=1)] = None,
+    sent: bool = False,
+) -> Response:
+    """One plan; of a large file first that it is being made. After a form was ``sent``, its campaign."""
     drafts = drafts_of(page)
     draft = drafts.find(id)
     if draft is not None and drafts.is_working(id):
-        waits = page.render("plan_working.html", draft=draft)
+        waits = page.render("plan_working.html", draft=draft, sent=sent)
         waits.headers["Refresh"] = str(_AGAIN_S)
         return waits
+    if sent:
+        with page.database.read() as tx:
+            campaign_id = campaign_uploads.plan_of(tx, id).campaign_id
+        if campaign_id is not None:
+            return page.redirect(f"/campaigns/{campaign_id}", "plan.sent")
     try:
         return _shown(page, id, problem=None if draft is None else draft.problem, row=row)
     except NotFound:
@@ -196,7 +206,7 @@ def send(form: SenderForm, id: str) -> Response:
             if draft is not None and not work_on(
                 page, draft, lambda: campaign_uploads.apply_plan(services, page.user, plan)
             ):
-                return page.redirect(f"/plans/{id}")
+                return page.redirect(f"/plans/{id}?sent=1")
             plan = found_plan(services, page.user, id)
     except InvalidInput as error:
         plan = found_plan(services, page.user, id)
