@@ -20,12 +20,15 @@ from bulksend.operations import uploads as posted_uploads
 from bulksend.operations.access import Principal
 from ops.http.services import Services
 from producer.campaign_plans import CampaignPlans, frozen_options
+from producer.clones import RestPlan, plan_rest
 from producer.files import FilePlan
 from producer.row_sends import LookedAt, look_at_row
 from producer.uploads import SMALL_BYTES, CampaignOptions, Poster, StoredFile
 from producer.uploads.forecast import Asked, find_out
 from producer.uploads.refused_cells import RefusedTable, kept_cells
 
+#: The rest of a campaign is taken in by a request, at some thousand rows a second.
+MOST_REST = 20_000
 #: A plan of the ledger, for those who only hand it on.
 FrozenPlan = Plan
 
@@ -61,6 +64,42 @@ def make_plan(
 ) -> dict[str, Any]:
     """The plan of a posted file, with the file's id. Raises as ``find_out_about``."""
     return find_out_about(services, Asked.PLAN, options, file, poster(principal))
+
+
+def rest_of(
+    services: Services,
+    principal: Principal,
+    id_or_name: str,
+    *,
+    name: str | None = None,
+    at: str | None = None,
+) -> RestPlan:
+    """The rest of a cancelled campaign. A large one is sent by the command line: here it would hold a thread.
+
+    Raises CampaignNotFound, InvalidInput, AccessDenied, and WrongState where it has none or a large one.
+    """
+    plan = plan_rest(
+        services.database,
+        id_or_name,
+        of=services.settings,
+        created_by=principal.actor,
+        name=name,
+        at=at,
+        naming=as_json_field,
+    )
+    principal.check_send(plan.campaign.kind, plan.sender)
+    if plan.people > MOST_REST:
+        raise WrongState(
+            f"its rest has {plan.people:,} people, and more than {MOST_REST:,} are sent by "
+            f"`bulksend campaigns clone {plan.campaign.id} --rest`"
+        )
+    return plan
+
+
+def send_rest(services: Services, plan: RestPlan) -> str:
+    """Send it; the id of its campaign. A repeated call sends nothing twice. Raises InvalidInput."""
+    services.uploads.intake.check_can_store(plan.campaign.kind)
+    return plan.run(services.uploads.intake).campaign_id
 
 
 def take_in(services: Services, file: StoredFile, accept: Callable[[], bool]) -> dict[str, Any]:

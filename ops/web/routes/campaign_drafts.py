@@ -14,9 +14,19 @@ from bulksend.messaging.template_content import TemplateValue
 from bulksend.operations import campaigns, clones, media, senders, templates
 from ops.http import campaign_uploads
 from ops.web.campaign_drafts import drafts_of, kept_problem, plan_draft
-from ops.web.campaign_form import KINDS, TYPES, USES, fields_from, fields_of, guessed_texts, options_of
+from ops.web.campaign_form import (
+    KINDS,
+    TYPES,
+    USES,
+    check_count,
+    fields_from,
+    fields_of,
+    guessed_texts,
+    options_of,
+)
 from ops.web.forms import SenderFileForm, SenderForm
 from ops.web.pages import Page, SenderPage
+from producer.intake_report import SamePeople
 from producer.reading.file_columns import FileHead, head_of
 from producer.row_sends import LookedAt
 from producer.uploads import SMALL_BYTES, StoredFile
@@ -31,9 +41,14 @@ _NEW = "new_campaign.html"
 
 @router.get("/campaigns/new")
 def choose_file(
-    page: SenderPage, from_: Annotated[str, Query(alias="from", max_length=220)] = ""
+    page: SenderPage, from_: Annotated[str, Query(alias="from", max_length=220)] = "", rest: bool = False
 ) -> Response:
-    """Choose the file. ``from`` names a campaign whose content and options the new one begins with."""
+    """Choose the file. ``from`` names a campaign whose content and options the new one begins with.
+
+    The ``rest`` of a cancelled one needs no file.
+    """
+    if rest:
+        return _rest(page, from_)
     return page.render(_NEW, problem=None, **_source(page, from_))
 
 
@@ -45,6 +60,41 @@ def _source(page: Page, name: str) -> dict[str, Any]:
         clones.clone_options(tx, name)
         found = campaigns.get_named(tx, name)
     return {"source": found, "limit_mb": page.services.settings.upload_max_mb}
+
+
+def _rest(page: Page, id: str, problem: Any = None, typed: dict[str, str] | None = None) -> Response:
+    """Whom a cancelled campaign surely did not reach, to be sent to as it was."""
+    plan = campaign_uploads.rest_of(page.services, page.user, id)
+    return page.render(
+        "rest_of_campaign.html",
+        status=200 if problem is None else problem["status"],
+        source={"campaign_id": plan.campaign.id, "name": plan.campaign.name},
+        people=plan.people,
+        sender=plan.sender,
+        kind=plan.campaign.kind.value,
+        zone=plan.campaign.timezone or page.services.settings.timezone,
+        notes=plan.notes,
+        problem=problem,
+        whys={} if problem is None else problem["whys"],
+        f=typed or {},
+    )
+
+
+@router.post("/campaigns/new/rest")
+def send_rest(form: SenderForm) -> Response:
+    """Send the rest of a cancelled campaign, once its count is typed. A form that comes twice sends once."""
+    page = form.page
+    id = form.text("from")
+    try:
+        at = form.text("send_at").replace("T", " ") or None
+        plan = campaign_uploads.rest_of(page.services, page.user, id, name=form.optional("name"), at=at)
+        check_count(form.text("count"), plan.people)
+        campaign_id = campaign_uploads.send_rest(page.services, plan)
+    except (InvalidValue, SamePeople) as error:
+        return _rest(
+            page, id, kept_problem(error), {name: form.text(name) for name in ("name", "send_at", "count")}
+        )
+    return page.redirect(f"/campaigns/{campaign_id}", "plan.sent")
 
 
 @router.post("/campaigns/new")

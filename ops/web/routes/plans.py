@@ -23,6 +23,7 @@ from ops.export_files import safe_cell
 from ops.http import campaign_uploads
 from ops.http.campaign_uploads import found_plan, plans_of
 from ops.web.campaign_drafts import draft_of_plan, drafts_of, kept_problem, plan_draft, work_on
+from ops.web.campaign_form import check_count
 from ops.web.forms import SenderForm
 from ops.web.pages import Page, SenderPage, ViewerPage
 from producer.row_sends import look_at_row, send_test
@@ -200,7 +201,7 @@ def send(form: SenderForm, id: str) -> Response:
     plan = found_plan(services, page.user, id)
     try:
         if plan.campaign_id is None:
-            _check_count(form.text("count"), json.loads(plan.facts)["counts"]["to_send"])
+            check_count(form.text("count"), json.loads(plan.facts)["counts"]["to_send"])
             # Where this request is the second of two, its file may be gone by now.
             draft = _draft(page, plan)
             if draft is not None and not work_on(
@@ -225,13 +226,6 @@ def _draft(page: Page, plan: campaign_uploads.FrozenPlan) -> Any:
         return draft_of_plan(page, plan)
     except (NotFound, WrongState):
         return None
-
-
-def _check_count(typed: str, count: int) -> None:
-    """Raises InvalidValue unless the number that was typed is that of the messages."""
-    digits = re.sub(r"[\s,.'\u00a0\u202f]", "", typed)
-    if digits != str(count):
-        raise InvalidValue("count", "", f"is not the number of messages; type {count}")
 
 
 @router.post("/plans/{id}/again")

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from bulksend.ledger import campaign_control as campaign_acts
 from bulksend.ledger import campaigns, operator_log, plans, suppressions, templates
 from bulksend.ledger.templates import TemplateChange
 from bulksend.messaging.template_shape import read_shape
@@ -302,3 +303,22 @@ def test_a_nasty_text_is_only_a_text_wherever_it_stands(web: Web) -> None:
     html = web.get(where, Role.SENDER)
     assert all(each.get("src") for each in html.root.iter("script"))
     assert re.search("49", html.text(".//form[@id='build']")) is None
+
+
+@ON_ONE_DATABASE
+def test_the_rest_of_a_cancelled_campaign_is_sent_once(web: Web) -> None:
+    plan = planned(web)
+    campaign = web.post(f"{plan}/send", {"count": "2"}, Role.SENDER).headers["location"].rpartition("/")[2]
+    open_one = web.ask("GET", f"/campaigns/new?from={campaign}&rest=1", Role.SENDER)
+    assert open_one.status_code == 409
+    campaign_acts.cancel(web.api.ledger, campaign, actor="test", why="test")
+    page = web.get(f"/campaigns/new?from={campaign}&rest=1", Role.SENDER)
+    assert "2 people were surely not sent to" in page.text()
+    fields = page.fields(".//form[@action='/campaigns/new/rest']")
+    wrong = web.post("/campaigns/new/rest", {**fields, "count": "1"}, Role.SENDER)
+    assert (wrong.status_code, count(web.api, "campaigns")) == (422, 1)
+    assert Html(wrong.text).by_id("f-count").get("value") == "1"
+    sent = [web.post("/campaigns/new/rest", {**fields, "count": "2"}, Role.SENDER) for _ in range(2)]
+    assert len({answer.headers["location"] for answer in sent}) == 1
+    assert (count(web.api, "campaigns"), count(web.api, "messages")) == (2, 4)
+    assert web.post("/campaigns/new/rest", fields, Role.VIEWER).status_code == 403
