@@ -37,9 +37,13 @@ class FileHead:
     problem: str = ""
 
 
-def head_of(path: Path, *, encoding: str | None = None, sheet: str | None = None) -> FileHead:
-    """Look at the first rows of a file. Raises InvalidInput as ``open_rows``."""
-    with open_rows(path, encoding=encoding, sheet=sheet, naming=as_json_field) as source:
+def head_of(
+    path: Path, *, encoding: str | None = None, sheet: str | None = None, is_verified: bool = False
+) -> FileHead:
+    """Look at the first rows of a file. Raises InvalidInput as ``open_rows``, which has ``is_verified``."""
+    with open_rows(
+        path, encoding=encoding, sheet=sheet, is_verified=is_verified, naming=as_json_field
+    ) as source:
         names, problem = _names(source)
         rows = [row.values for row in islice(source, _LOOKED_AT) if isinstance(row, RawRow)]
         columns = [

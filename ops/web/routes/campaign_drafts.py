@@ -36,6 +36,8 @@ router = APIRouter()
 #: Earlier campaigns, uploaded files and templates that the form offers.
 _CAMPAIGNS, _FILES, _TEMPLATES = 20, 100, 500
 _OPTIONS = (*("local_time", "ttl", "rate", "weight", "canary", "max_failed", "cap", "into"),)
+#: To read all of a larger file takes longer than a page may.
+_HUGE_BYTES = 8 << 20
 _NEW = "new_campaign.html"
 
 
@@ -172,9 +174,12 @@ def keep(form: SenderForm, id: str) -> Response:
 
 
 def _head(page: Page, draft: Draft) -> FileHead:
-    path = drafts_of(page).file(draft).path
+    """The columns of its file; of a huge one without what only a look at all of it tells, which its plan shows."""
     return head_of(
-        path, encoding=draft.fields.get("encoding") or None, sheet=draft.fields.get("sheet") or None
+        drafts_of(page).file(draft).path,
+        encoding=draft.fields.get("encoding") or None,
+        sheet=draft.fields.get("sheet") or None,
+        is_verified=draft.bytes > _HUGE_BYTES,
     )
 
 

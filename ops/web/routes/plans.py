@@ -26,8 +26,8 @@ from ops.web.campaign_drafts import draft_of_plan, drafts_of, kept_problem, plan
 from ops.web.campaign_form import check_count
 from ops.web.forms import SenderForm
 from ops.web.pages import Page, SenderPage, ViewerPage
-from producer.row_sends import look_at_row, send_test
-from producer.uploads import CampaignOptions
+from producer.row_sends import LookedAt, look_at_row, send_test
+from producer.uploads import SMALL_BYTES, CampaignOptions
 from producer.uploads.refused_cells import RefusedTable
 
 router = APIRouter()
@@ -91,7 +91,7 @@ def _shown(
         shown = {**masked_words(shown), "samples": []}
         table = _masked(table)
         blockers = [each.masked() for each in blockers]
-    looked, why_not = _looked_at(page, id, row) if page.may("sender") else (None, "")
+    looked, why_not = _looked_at(page, shown, row) if page.may("sender") else (None, "")
     return page.render(
         "plan.html",
         status=status,
@@ -123,10 +123,17 @@ def _masked(table: RefusedTable) -> RefusedTable:
     return replace(table, rows=rows)
 
 
-def _looked_at(page: Page, id: str, row: int | None) -> tuple[Any, str]:
+def _looked_at(page: Page, plan: dict[str, Any], row: int | None) -> tuple[LookedAt | None, str]:
+    """A row as it will look. Of a large file the first is one that the plan has: its page reads no file."""
+    samples = plan["samples"]
+    if row is None and samples and plan["file"]["bytes"] > SMALL_BYTES:
+        first = samples[0]["row"]
+        return LookedAt(first, samples[0], None, None, first + 1), ""
     try:
         services = page.services
-        run = campaign_uploads.file_plan(services, page.user, found_plan(services, page.user, id))
+        run = campaign_uploads.file_plan(
+            services, page.user, found_plan(services, page.user, plan["plan_id"])
+        )
         return look_at_row(run, page.database, row, rules=time_rules(services.settings)), ""
     except BulksendError as error:
         return None, error.why if isinstance(error, InvalidValue) else str(error)
