@@ -86,7 +86,7 @@ def test_a_cancel_needs_the_count_or_the_name(seeded: tuple[Web, str, str]) -> N
 def test_a_retry_shows_first_what_it_does(seeded: tuple[Web, str, str]) -> None:
     web, spring, _ = seeded
     html = web.get(f"/campaigns/{spring}/retry")
-    assert [row[1] for row in html.rows()] == ["2", "3", "0", "0"]
+    assert [row[1] for row in html.rows()] == ["2", "0", "3", "0", "0"]
     said = web.said(web.post(f"/campaigns/{spring}/retry", {"why": "now"}))
     assert "2 failed messages" in said.text(".//*[@class='said']")
     assert shown(web, spring)["statuses"].get("failed") is None
