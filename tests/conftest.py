@@ -97,9 +97,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def _is_slow(item: pytest.Item) -> bool:
-    """Whether it is of real processes, by its room."""
+    """Whether it is of real processes or a browser, by its room."""
     room = item.path.relative_to(Path(__file__).parent).parts[:-1]
-    return room in (("acceptance",), ("faults",), ("integration",))
+    return room in (("acceptance",), ("browser",), ("faults",), ("integration",))
 
 
 @pytest.fixture(scope="session")

@@ -8,10 +8,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-
-from playwright.sync_api import Playwright
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "microsoft-edge")
 REMEDY = "no browser for the tests of the console: install one with `.venv/bin/playwright install --with-deps chromium`"
@@ -28,33 +27,53 @@ class NoBrowser(Exception):
     """There is none, and none could be installed."""
 
 
-def find(playwright: Playwright) -> str:
-    """The path of a browser, which is installed where there is none. Raises NoBrowser with the remedy."""
+def find(own: str, machine: Machine | None = None) -> str:
+    """The path of a browser, which is installed where there is none. ``own`` is where Playwright has its own.
+
+    Raises NoBrowser with the remedy.
+    """
+    machine = machine or Machine()
     with (Path(tempfile.gettempdir()) / f"bulksend-browser-{os.getuid()}").open("w") as one_at_a_time:
         fcntl.flock(one_at_a_time, fcntl.LOCK_EX)
         said = ""
-        for path in _candidates(playwright):
+        for path in _candidates(own, machine):
             if not path:
                 continue
-            told = subprocess.run([path, "--version"], capture_output=True, text=True, check=False)
-            if told.returncode == 0:
+            wrong = machine.complaint(path)
+            if wrong is None:
                 return path
-            said = (told.stderr or told.stdout).strip()[-300:]
+            said = wrong
     raise NoBrowser(f"{REMEDY}{f' ({said})' if said else ''}")
 
 
-def _candidates(playwright: Playwright) -> Iterator[str | None]:
-    yield from map(shutil.which, NAMES)
-    own = playwright.chromium.executable_path
-    if not Path(own).exists():
-        _run(sys.executable, "-m", "playwright", "install", "chromium")
-    yield own if Path(own).exists() else None
-    if os.getuid() == 0 and shutil.which("apt-get"):
-        _run("apt-get", "update", "-q")
-        _run("apt-get", "install", "-y", "-q", "chromium")
-        yield shutil.which("chromium")
+def _candidates(own: str, machine: Machine) -> Iterator[str | None]:
+    yield from map(machine.which, NAMES)
+    if not machine.exists(own):
+        machine.run(sys.executable, "-m", "playwright", "install", "chromium")
+    yield own if machine.exists(own) else None
+    if machine.is_root and machine.which("apt-get"):
+        machine.run("apt-get", "update", "-q")
+        machine.run("apt-get", "install", "-y", "-q", "chromium")
+        yield machine.which("chromium")
+
+
+def _complaint(path: str) -> str | None:
+    told = subprocess.run([path, "--version"], capture_output=True, text=True, check=False)
+    return None if told.returncode == 0 else (told.stderr or told.stdout).strip()[-300:]
 
 
 def _run(*command: str) -> None:
     environ = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     subprocess.run(command, env=environ, capture_output=True, check=False, timeout=250)
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What is asked of the machine, and done to it."""
+
+    which: Callable[[str], str | None] = shutil.which
+    exists: Callable[[str], bool] = os.path.exists
+    complaint: Callable[[str], str | None] = _complaint
+    """Why a program does not start; None: it starts."""
+    run: Callable[..., None] = _run
+    is_root: bool = os.getuid() == 0
