@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -28,7 +28,7 @@ from ops.local.ports import free_port
 from ops.local.postgres import EmbeddedPostgres
 from ops.local.valkey import EmbeddedValkey
 from simulator import REHEARSAL_ACCESS_KEY_ID, REHEARSAL_SECRET, SimulatorSettings, run_in_thread
-from tests.seeded import SENDER, Ids, seed
+from tests.seeded import SENDER, Ask, Ids, seed
 
 
 class Served:
@@ -78,10 +78,12 @@ class Served:
 
 
 @contextmanager
-def own_server(backend: str, folder: Path) -> Iterator[tuple[Served, str, Ids]]:
-    """The API on a ledger with one of everything, a Redis and a simulated vendor of its own; a key of an admin; ids.
+def own_server(
+    backend: str, folder: Path, fill: Callable[[Ask, Services], Ids] = seed
+) -> Iterator[tuple[Served, str, Ids]]:
+    """The API on a ledger that ``fill`` filled, a Redis and a simulated vendor of its own; a key of an admin; ids.
 
-    For what is run by hand.
+    For what is run by hand, and for tests in a browser.
     """
     with ExitStack() as servers:
         valkey = EmbeddedValkey(folder / "valkey", durable=False)
@@ -121,7 +123,7 @@ def own_server(backend: str, folder: Path) -> Iterator[tuple[Served, str, Ids]]:
         servers.callback(served.stop)
         headers = {"Authorization": f"Bearer {key}"}
         with httpx.Client(base_url=served.url, headers=headers, timeout=30) as client:
-            ids = seed(client.request, services)
+            ids = fill(client.request, services)
             ids["media"] = [_upload(client)]
         yield served, key, ids
 

@@ -34,7 +34,9 @@ def prose(name: str) -> str:
 
 
 def links(name: str) -> list[str]:
-    return [link for link in _LINK.findall(prose(name)) if not link.startswith("#") and link not in _OTHER]
+    """Those to other pages; a picture is the same one in each language."""
+    found = [link for link in _LINK.findall(prose(name)) if not link.startswith("#") and link not in _OTHER]
+    return [link.replace(".zh-CN.", ".en.") for link in found]
 
 
 def anchors(name: str) -> set[str]:
