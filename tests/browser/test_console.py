@@ -24,6 +24,15 @@ PAGES = (
     "/search",
     "/preferences",
     "/nothing",
+    "/webhooks",
+    "/webhooks/new",
+    "/keys",
+    "/keys/new",
+    "/users",
+    "/users/new",
+    "/account",
+    "/acts",
+    "/system",
 )
 
 
