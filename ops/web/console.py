@@ -16,6 +16,7 @@ from bulksend.operations.passwords import Passwords
 from ops.http.services import Services
 from ops.web.assets import Assets
 from ops.web.live import LiveTabs
+from ops.web.readings import Readings
 from ops.web.remembered import Remembered
 from ops.web.remembered_doctor import Examined
 from ops.web.sign_in_rate import SignInRate
@@ -36,6 +37,7 @@ class Console:
     assets: Assets = field(default_factory=Assets)
     templates: Environment = field(default_factory=environment)
     passwords: Passwords = field(default_factory=Passwords)
+    readings: Readings = field(default_factory=Readings)
     blockers: Remembered[list[Check]] = field(init=False)
     """What holds messages back now. It asks Redis, which takes seconds where that is away."""
     system: Remembered[dict[str, Any]] = field(init=False)

@@ -25,7 +25,7 @@ from bulksend import __version__
 from bulksend.errors import NotSignedIn
 from bulksend.messaging.masking import mask_phone
 from bulksend.operations import sessions
-from bulksend.operations.access import Origin, Principal, Role
+from bulksend.operations.access import Origin, Principal, Role, record_reading
 from bulksend.operations.campaigns import left_in
 from ops.http.services import Services, address_of
 from ops.web import catalogues, cookies, csrf
@@ -164,6 +164,16 @@ class Page(Visit):
         if not digits:
             return "–"
         return f"+{digits}" if self.user.sees_numbers else f"+{mask_phone(digits)}"
+
+    def note_reading(self, what: str, *, subject: str = "", why: str = "") -> None:
+        """Put on record that this page shows numbers, as ``record_reading`` does; a refresh of it is no new reading.
+
+        The browser says what is a refresh: it is one only of an address that this session was shown.
+        """
+        url, is_refresh = self.request.url, self.is_live and self.request.method == "GET"
+        address = f"{self.request.method} {url.path}?{url.query}"
+        if self.console.readings.is_new(sessions.hash_of(self.token), address, is_refresh=is_refresh):
+            record_reading(self.database, self.user, what, subject=subject, why=why)
 
     def _context(self) -> dict[str, Any]:
         return super()._context() | {

@@ -8,7 +8,6 @@ from fastapi import APIRouter, Query, Response
 
 from bulksend.errors import InvalidValue
 from bulksend.messaging import parse_recipient
-from bulksend.operations.access import record_reading
 from bulksend.operations.consents import list_consents, masked
 from bulksend.operations.json_shape import Page as Found
 from ops.web.forms import ViewerForm
@@ -42,8 +41,8 @@ def look_up(form: ViewerForm) -> Response:
 
 
 def _shown(page: Page, found: Found, **more: Any) -> Response:
-    if found.items and not page.is_live:
-        record_reading(page.database, page.user, "list consents", why=f"{len(found.items)} of them")
+    if found.items:
+        page.note_reading("list consents", why=f"{len(found.items)} of them")
     items = found.items if page.user.sees_numbers else list(map(masked, found.items))
     problem = more.get("problem")
     usual = {"after": "", "looked": None, "typed": "", "problem": None}

@@ -12,7 +12,6 @@ from bulksend.messaging import Kind, Status
 from bulksend.messaging.states import ENDED
 from bulksend.messaging.units import counted
 from bulksend.operations import campaigns, messages, unknowns
-from bulksend.operations.access import record_reading
 from bulksend.operations.json_shape import checked_after, masked_texts
 from bulksend.operations.message_story import code_of, looks, story
 from bulksend.operations.messages import Filter
@@ -67,11 +66,9 @@ def message_list(
         problem = problem_of(error)
         nothing: dict[str, Any] = {"found": None, "items": [], "names": {}, "problem": problem}
         return page.render("messages.html", status=problem.status, **values | nothing)
-    if found.items and not page.is_live:
+    if found.items:
         by = ", ".join(wanted.given) or "no filter"
-        record_reading(
-            page.database, page.user, "find messages", why=f"{counted(len(found.items), 'message')} by {by}"
-        )
+        page.note_reading("find messages", why=f"{counted(len(found.items), 'message')} by {by}")
     items = found.items if page.user.sees_numbers else [messages.masked(item) for item in found.items]
     return page.render("messages.html", found=found, items=items, names=names, **values)
 
@@ -106,8 +103,7 @@ def _shown(
         shown = messages.show(tx, id, page.services.cipher)
         look = looks(tx, shown) if page.user.sees_numbers else None
         name = campaigns.names(tx, {shown["campaign_id"]}).get(shown["campaign_id"], "")
-    if not page.is_live:
-        record_reading(page.database, page.user, "show message", subject=id)
+    page.note_reading("show message", subject=id)
     held = None if Status(shown["status"]) in ENDED else _why(page, id)
     why = None if held is None else held.as_json()
     if not page.user.sees_numbers:

@@ -9,7 +9,6 @@ from fastapi import APIRouter, Query, Response
 from bulksend.errors import InvalidInput
 from bulksend.messaging.stop_words import Keyword
 from bulksend.operations import campaigns
-from bulksend.operations.access import record_reading
 from bulksend.operations.inbound import list_inbound
 from bulksend.operations.json_shape import checked_after
 from bulksend.operations.messages import Filter
@@ -55,6 +54,6 @@ def reply_list(
         )
     with page.database.read() as tx:
         names = campaigns.names(tx, {item["campaign_id"] for item in found.items if item["campaign_id"]})
-    if found.items and not page.is_live:
-        record_reading(page.database, page.user, "find inbound")
+    if found.items:
+        page.note_reading("find inbound")
     return page.render("replies.html", found=found, items=found.items, names=names, problem=None, **values)

@@ -9,7 +9,6 @@ from fastapi import APIRouter, Query, Response
 
 from bulksend.messaging.units import counted
 from bulksend.operations import campaigns, look_up, messages
-from bulksend.operations.access import record_reading
 from bulksend.operations.inbound import list_inbound
 from bulksend.operations.look_up import Found
 from bulksend.operations.messages import Filter
@@ -83,10 +82,10 @@ def _of_person(page: Page, phone: str) -> dict[str, list[dict[str, object]]]:
 
 def _record(page: Page, found: Found, *, is_person: bool = False) -> None:
     """That numbers, or what a person wrote, were read."""
-    if (found.messages.items or is_person) and not page.is_live:
+    if found.messages.items or is_person:
         by = "phone" if found.phone is not None else "search"
         why = f"{counted(len(found.messages.items), 'message')} by {by}"
-        record_reading(page.database, page.user, "find messages", why=why)
+        page.note_reading("find messages", why=why)
 
 
 def _only(found: Found) -> str | None:

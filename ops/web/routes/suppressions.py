@@ -78,8 +78,8 @@ def _shown(
 
 
 def _note_reading(page: Page, count: int) -> None:
-    if count and not page.is_live:
-        record_reading(page.database, page.user, "list suppressions", why=f"{count} of them")
+    if count:
+        page.note_reading("list suppressions", why=f"{count} of them")
 
 
 @router.post("/suppressions")

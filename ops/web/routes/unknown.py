@@ -10,7 +10,6 @@ from bulksend.errors import InvalidInput, InvalidValue
 from bulksend.messaging import Kind
 from bulksend.messaging.units import counted
 from bulksend.operations import campaigns, messages, unknowns
-from bulksend.operations.access import record_reading
 from bulksend.operations.json_shape import checked_after
 from bulksend.operations.messages import Filter
 from bulksend.operations.unknowns import MOST_RESOLVED, TRACES, Resolution
@@ -135,8 +134,8 @@ def _list(
     except InvalidInput as wrong:
         error, at = error or wrong, 0
     items = [] if found is None else found.items
-    if items and not page.is_live:
-        record_reading(page.database, page.user, "list unknown messages", why=counted(len(items), "message"))
+    if items:
+        page.note_reading("list unknown messages", why=counted(len(items), "message"))
     return page.render(
         "unknown.html",
         status=200 if error is None else problem_of(error).status,

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from bulksend.ledger import operator_log
+from bulksend.ledger.operator_log import Sought
 from bulksend.messaging.outcome import Unknown
 from bulksend.operations.access import Role
 from tests.html_pages import Html
@@ -219,3 +220,25 @@ def test_replies_show_what_a_person_wrote_and_the_stop_word(seeded: Web) -> None
     assert f"+{NUMBER}" in row[1]
     assert len(seeded.get("/replies?keyword=start").rows()) == 0
     assert "The role sender and above see texts" in seeded.get("/replies", Role.VIEWER).text()
+
+
+def test_what_calls_itself_a_refresh_is_on_record_unless_its_page_was_shown(seeded: Web) -> None:
+    one = f"/messages/{items(seeded, 'status=delivered')[0]['id']}"
+    for path in ("/messages", "/messages?kind=otp", "/replies", one):
+        for live, more in ((True, 1), (True, 0), (False, 1), (True, 0)):
+            before = readings(seeded)
+            assert seeded.ask("GET", path, Role.SENDER, headers={"X-Live": "1"} if live else {}).is_success
+            assert readings(seeded) - before == more, (path, live)
+    # What a form asks for is not in its address.
+    for _ in range(2):
+        before = readings(seeded)
+        assert seeded.post(
+            "/suppressions", {"phone": NUMBER}, Role.SENDER, headers={"X-Live": "1"}
+        ).is_success
+        assert readings(seeded) == before + 1
+
+
+def readings(web: Web) -> int:
+    with web.api.ledger.read() as tx:
+        found, _ = operator_log.page(tx, Sought(scope="read", readings=True), before=None, limit=500)
+    return len(found)
