@@ -115,12 +115,17 @@ def _masked(table: RefusedTable) -> RefusedTable:
         replace(
             each,
             cells=[
-                mask_digits(cell) if n == table.recipient else _HIDDEN for n, cell in enumerate(each.cells)
+                _masked_cell(cell) if n == table.recipient else _HIDDEN for n, cell in enumerate(each.cells)
             ],
         )
         for each in table.rows
     ]
-    return replace(table, rows=rows)
+    return replace(table, header=[mask_digits(name) for name in table.header], rows=rows)
+
+
+def _masked_cell(cell: str) -> str:
+    """Letters and all digits but the last three hidden; what stands between them shows what is wrong with it."""
+    return re.sub(r"[^\W\d]|\d(?=(?:\D*\d){3})", "*", cell)
 
 
 def _looked_at(page: Page, plan: dict[str, Any], row: int | None) -> tuple[LookedAt | None, str]:

@@ -215,11 +215,14 @@ def test_columns_are_mapped_by_hand(web: Web) -> None:
 
 @ON_ONE_DATABASE
 def test_a_viewer_sees_what_is_wrong_but_no_cell_and_no_button(web: Web) -> None:
-    plan = planned(web, FILE.replace("12345,", "4477009001234567890,"))
+    file = FILE.replace("12345,", "4477009001234567890,").replace("Notes", "447700900851")
+    plan = planned(web, file + "Zoe +44 7700 900 852,Zoe,1004,,\n")
     page = web.get(plan, Role.VIEWER)
     text = page.text()
-    assert "2 rows with errors" in text
-    for private in ("Dan", "Eve", "4477009001234567890", "447700900125", "Hi Ann"):
+    assert "3 rows with errors" in text
+    assert "*** +** **** *** 852" in text
+    unseen = ("Dan", "Eve", "Zoe", "4477009001234567890", "447700900125", "Hi Ann", "900 852", "447700900851")
+    for private in unseen:
         assert private not in text
     assert not page.all(".//form[@method='post']/input[@name='count']")
     for path in (f"{plan}/refused.csv", "/campaigns/new"):
