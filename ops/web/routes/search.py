@@ -24,7 +24,8 @@ SHOWN = 25
 @router.post("/search")
 def search(form: ViewerForm) -> Response:
     """To the only hit, or to the list of them. ``message``: the other messages of its person."""
-    page, text = form.page, form.text("q")
+    # Longer texts name nothing, and their address would be refused.
+    page, text = form.page, look_up.cleaned(form.text("q"))
     of_message = form.optional("message")
     if of_message is not None:
         with page.database.read() as tx:

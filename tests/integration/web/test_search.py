@@ -131,3 +131,11 @@ def test_other_messages_of_a_person_are_found_without_the_number_in_the_page(see
 def test_nasty_text_is_text(seeded: Web, text: str) -> None:
     html = found(seeded, text)
     assert html.all(".//main//script") == []
+
+
+@ON_ONE_DATABASE
+def test_a_text_of_any_length_has_an_address_that_can_be_asked_for(web: Web) -> None:
+    for text in ("é" * 5_000, "\U0001f600" * 400, "+44 7700 900851 " * 20_000):
+        answer = search(web, text)
+        assert len(answer.headers["location"]) < 2_000
+        assert "Nothing" in web.get(answer.headers["location"]).text()
