@@ -10,6 +10,7 @@ from starlette.concurrency import run_in_threadpool
 
 from bulksend.errors import BulksendError, InvalidValue, NotSignedIn, TooManyRequests
 from bulksend.operations import sessions, users
+from bulksend.operations.access import Principal
 from ops.web import cookies
 from ops.web.forms import Fields, ViewerForm, read_fields
 from ops.web.local import local_path
@@ -20,9 +21,13 @@ router = APIRouter()
 
 
 @router.get("/sign-in")
-async def sign_in_page(visit: AnyVisit, next: str = "/") -> Response:
-    """The form. A link's token stands behind the # of its address, so that no log and no server before us has it."""
-    return _form(visit, next)
+def sign_in_page(visit: AnyVisit, next: str = "/") -> Response:
+    """The form. A link's token stands behind the # of its address, so that no log and no server before us has it.
+
+    Where a user is signed in, a link asks first: it may be another's, who wants this person to act in that name.
+    """
+    token = cookies.session_token(visit.request)
+    return _form(visit, next, present=None if token is None else _user_of(visit, token))
 
 
 @router.post("/sign-in")
@@ -88,20 +93,32 @@ async def _begun(visit: Visit, fields: Fields, begin: Callable[[], str]) -> Resp
 
 
 def _end(visit: Visit, token: str) -> None:
+    user = _user_of(visit, token)
+    if user is not None:
+        sessions.sign_out(visit.database, token, actor=user.actor)
+
+
+def _user_of(visit: Visit, token: str) -> Principal | None:
+    """Whose session it is; None where it has ended."""
     with visit.database.read() as tx:
         try:
-            user = sessions.find(tx, token, visit.origin).principal
+            return sessions.find(tx, token, visit.origin).principal
         except NotSignedIn:
-            return
-    sessions.sign_out(visit.database, token, actor=user.actor)
+            return None
 
 
 def _form(
-    visit: Visit, next: str, error: BulksendError | None = None, fields: Fields | None = None
+    visit: Visit,
+    next: str,
+    error: BulksendError | None = None,
+    fields: Fields | None = None,
+    *,
+    present: Principal | None = None,
 ) -> Response:
     problem = None if error is None else problem_of(error)
     shown: dict[str, Any] = {
         "next": local_path(next),
+        "present": present,
         "problem": problem,
         "name": "" if fields is None else fields.text("name")[:100],
         "which": "" if fields is None else visit.request.url.path.rpartition("/")[2],

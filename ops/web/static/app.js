@@ -219,7 +219,9 @@ for (const form of $$("form[data-token]")) {
   history.replaceState(null, "", location.pathname + location.search);
   $("input[name=token]", form).value = given;
   form.closest("details").open = true;
-  if (form.dataset.token === "bsl_") form.requestSubmit(); else $("input[type=password]", form).focus();
+  if (form.dataset.token !== "bsl_") $("input[type=password]", form).focus();
+  else if ("asks" in form.dataset) $("button", form).focus();
+  else form.requestSubmit();
 }
 const own_zone = $("[data-own-zone]");
 if (own_zone) {

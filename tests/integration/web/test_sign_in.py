@@ -112,6 +112,16 @@ def test_a_link_signs_in_once(web: Web) -> None:
     assert "bulksend users link" in Html(answer.text).text(".//*[@class='problem']")
 
 
+def test_a_link_asks_before_it_ends_the_session_of_another_user(web: Web) -> None:
+    form = ".//form[@action='/sign-in/link']"
+    assert web.get("/sign-in", None).one(form).get("data-asks") is None
+    page = web.get("/sign-in", Role.SENDER)
+    assert page.one(form).get("data-asks") is not None
+    assert "signed in as sender-user" in page.text()
+    stale = {"Cookie": f"{COOKIE}=bsn_of_a_stranger"}
+    assert web.get("/sign-in", None, headers=stale).one(form).get("data-asks") is None
+
+
 def test_a_newer_link_or_a_reset_makes_a_link_void(web: Web) -> None:
     added(web)
     first = str(sessions.make_link(web.api.ledger, "ann", actor="test")["link_token"])
