@@ -154,12 +154,15 @@ def newest(
     return [_act(row) for row in rows.mappings()]
 
 
-def recent(tx: Connection, limit: int) -> list[Act]:
-    """The newest entries of all, newest first, without those of reading: as many as are among the newest _LOOKED_AT."""
+def recent(tx: Connection, limit: int, *, scope: str | None = None) -> list[Act]:
+    """The newest entries of all, newest first, without those of reading: as many as are among the newest _LOOKED_AT.
+
+    ``scope``: those on such subjects alone.
+    """
     newest = select(acts).order_by(acts.c.id.desc()).limit(_LOOKED_AT).subquery()
     rows = tx.execute(
         select(*(newest.c[name] for name in Act.__slots__))
-        .where(newest.c.scope != "read")
+        .where(newest.c.scope != "read" if scope is None else newest.c.scope == scope)
         .order_by(newest.c.id.desc())
         .limit(limit)
     )

@@ -189,6 +189,19 @@ def _users(tx: Connection, statuses: Sequence[str]) -> Sequence[Campaign]:
     return read_all(tx, select(campaigns).where(is_one, campaigns.c.status.in_(statuses)))
 
 
+def users_of(tx: Connection, name: str, *, limit: int) -> list[tuple[Campaign, str]]:
+    """The newest campaigns that use a template, each with its language."""
+    c = campaigns.c
+    wanted = select(campaigns).where(
+        c.type == MessageType.TEMPLATE.value, c.content.contains(name, autoescape=True)
+    )
+    return [
+        (each, used[1])
+        for each in read_all(tx, wanted.order_by(c.id.desc()).limit(limit))
+        if (used := template_of(each.type, content_of(each.content))) is not None and used[0] == name
+    ]
+
+
 def used(tx: Connection) -> set[tuple[str, str]]:
     """Name and language of the templates of campaigns in intake, running or paused."""
     found = _users(tx, [*(status.value for status in ACTIVE), CampaignStatus.PAUSED.value])
@@ -268,8 +281,15 @@ def is_unknown(tx: Connection, type: str, content: str) -> str | None:
     return KnownTemplate(*used).title
 
 
-def page(tx: Connection, *, after: tuple[str, str] = ("", ""), limit: int = 100) -> list[Template]:
-    """The templates in the order of name and language, those after ``after``."""
+def page(
+    tx: Connection,
+    *,
+    after: tuple[str, str] = ("", ""),
+    limit: int = 100,
+    named: str | None = None,
+    status: str | None = None,
+) -> list[Template]:
+    """The templates in the order of name and language, those after ``after``; ``named``: with this in the name."""
     name, language = templates.c.name, templates.c.language
     last = storable(after[0], 512), storable(after[1], 20)
     wanted = (
@@ -278,6 +298,10 @@ def page(tx: Connection, *, after: tuple[str, str] = ("", ""), limit: int = 100)
         .order_by(name, language)
         .limit(limit)
     )
+    if named is not None:
+        wanted = wanted.where(name.icontains(storable(named, 512), autoescape=True))
+    if status is not None:
+        wanted = wanted.where(templates.c.status == storable(status, 40))
     return [Template(**row) for row in tx.execute(wanted).mappings()]
 
 

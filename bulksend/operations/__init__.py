@@ -38,7 +38,7 @@ blockers      what holds messages back now, and the remedy
 doctor        examine an installation: doctor_readings what is read, doctor_rules what follows from it
 health        which processes run
 access        Role, Principal    api_keys   add_key, list_keys, revoke_key; KeyRing: whose a key is
-sender_pages  how fast each sender goes now, and what was done to it
+sender_pages  how fast each sender goes now, and what was done to it    template_pages   who uses a template
 overview      what goes on in the whole installation    changes   what has changed since the last look
 sessions      of browsers: sign in by password or link, whose one is, sign out
 users         add, list, reset, disable; set_password by setup token; check_password    passwords   hashes, lock-out

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from bulksend.errors import WrongState
 from bulksend.ledger import jobs
 from bulksend.ledger.database import Database
 from bulksend.ledger.jobs import Job
@@ -30,6 +31,15 @@ def show_import(database: Database, id: str) -> dict[str, Any]:
     """An import. Raises NotFound."""
     with database.read() as tx:
         return as_json(jobs.get(tx, id, KIND))
+
+
+def after_dry_run(database: Database, id: str) -> Mapping[str, Any]:
+    """The arguments of the import that a dry run tried. Raises NotFound; WrongState where it was none, or failed."""
+    with database.read() as tx:
+        job = jobs.get(tx, id, KIND)
+    if job.status != jobs.DONE or not job.arguments["dry_run"]:
+        raise WrongState("this is no dry run that is done; nothing was imported")
+    return {**job.arguments, "dry_run": False}
 
 
 def without_job(database: Database, ids: Sequence[str]) -> set[str]:

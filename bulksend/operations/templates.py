@@ -66,11 +66,21 @@ class Synced:
         }
 
 
-def list_templates(database: Database, *, limit: int = 100, after: str | None = None) -> Page:
-    """Templates in the order of name and language; ``after`` is the ``next`` of the page before."""
-    language, _, name = (after or "").partition(" ")
+def list_templates(
+    database: Database,
+    *,
+    limit: int = 100,
+    after: str | None = None,
+    name: str | None = None,
+    status: str | None = None,
+) -> Page:
+    """Templates in the order of name and language; ``after`` is the ``next`` of the page before.
+
+    ``name``: those with this in their name.
+    """
+    language, _, last_name = (after or "").partition(" ")
     with database.read() as tx:
-        found = templates.page(tx, after=(name, language), limit=limit)
+        found = templates.page(tx, after=(last_name, language), limit=limit, named=name, status=status)
     items = [_shown(template) for template in found]
     # A language has no spaces, a name may.
     last = f"{found[-1].language} {found[-1].name}" if len(found) == limit else None

@@ -52,7 +52,9 @@ class SuppressionImports:
         except InvalidInput:
             self.store.remove(run.job.id)
             raise
-        self.store.remove(run.job.id)
+        # What was only tried may be imported after it; `tidy` deletes it soon.
+        if not (given["dry_run"] and given.get("keep")):
+            self.store.remove(run.job.id)
 
     def tidy(self) -> None:
         """Delete the files that no job needs."""

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
 from fastapi.responses import StreamingResponse
+from starlette.concurrency import run_in_threadpool
 
-from bulksend.errors import InvalidInput
+from bulksend.errors import AccessDenied, InvalidInput, WrongState
+from bulksend.ledger.ids import new_id
 from bulksend.messaging.recipient import checked_region
 from bulksend.messaging.units import parse_instant_ms
 from bulksend.operations.access import record_reading
+from bulksend.operations.suppression_imports import KIND, after_dry_run, request_import, show_import
 from bulksend.operations.suppressions import (
     OWN_COLUMNS,
     add_suppression,
@@ -23,9 +27,10 @@ from bulksend.operations.suppressions import (
     stream_suppressions,
 )
 from ops.export_files import csv_lines
-from ops.web.forms import Form, OperatorForm, SenderForm, ViewerForm
-from ops.web.pages import Page, ViewerPage
+from ops.web.forms import Fields, Form, OperatorFileForm, OperatorForm, SenderForm, ViewerForm
+from ops.web.pages import OperatorPage, Page, ViewerPage
 from ops.web.problems import problem_of
+from producer.uploads import StoredFile
 
 router = APIRouter()
 _LIST = "suppressions"
@@ -145,3 +150,57 @@ def _subject(form: Form) -> str:
         return parse_subject(f"country:{checked_region(country, 'country')}", None, field="country")
     region = form.page.services.settings.default_region
     return parse_subject(form.required("phone")[:64], region, field="phone")
+
+
+@router.post("/suppressions/import")
+async def take_file(form: OperatorFileForm) -> Response:
+    """Store a file, and try its import: every row is checked, nothing is changed."""
+    page, store = form.page, form.page.services.imports.store
+    try:
+        fields, file = await form.receive(store, ("scope", "reason", "column"))
+        with store.deleted_on_error(file.id, Exception):
+            await run_in_threadpool(_try_import, page, fields, file)
+    except AccessDenied:
+        raise
+    except InvalidInput as error:
+        return await run_in_threadpool(partial(_list, page, error=error, which="import"))
+    return page.redirect(f"/suppressions/imports/{file.id}")
+
+
+def _try_import(page: Page, fields: Fields, file: StoredFile) -> None:
+    column = fields.text("column")
+    arguments = {
+        "scope": parse_scope(fields.text("scope"), field="scope"),
+        "reason": fields.required("reason"),
+        "source": None,
+        "dry_run": True,
+        "keep": True,
+        "map": {"to": column} if column else {},
+        "encoding": None,
+        "sheet": None,
+        "file": file.path.name,
+        "region": page.services.settings.default_region,
+    }
+    request_import(page.database, page.user, file.id, arguments)
+    page.services.jobs.wake(KIND)
+
+
+@router.get("/suppressions/imports/{id}")
+def show(page: OperatorPage, id: str) -> Response:
+    """How far an import is, and what it came to."""
+    return page.render("suppression_import.html", found=show_import(page.database, id))
+
+
+@router.post("/suppressions/imports/{id}/run")
+def run(id: str, form: OperatorForm) -> Response:
+    """Import for good what a dry run tried."""
+    page, store = form.page, form.page.services.imports.store
+    arguments = after_dry_run(page.database, id)
+    if not store.path(id, arguments["file"]).exists():
+        raise WrongState("the file is kept for some minutes after a dry run, and is gone; choose it again")
+    file = store.link(id, arguments["file"], new_id())
+    with store.deleted_on_error(file.id, Exception):
+        request_import(page.database, page.user, file.id, arguments)
+    store.remove(id)
+    page.services.jobs.wake(KIND)
+    return page.redirect(f"/suppressions/imports/{file.id}")

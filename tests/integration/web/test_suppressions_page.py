@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
+import time
+from typing import Any
 
 import pytest
 
 from bulksend.ledger import operator_log
 from bulksend.operations.access import Role
+from ops.web import csrf
+from tests.html_pages import Html
 from tests.integration.web.conftest import ON_ONE_DATABASE, Web
 from tests.seeded import NUMBER, seed
 
@@ -95,3 +99,33 @@ def test_all_are_exported_as_a_file_that_an_import_takes(seeded: Web) -> None:
 def test_only_an_operator_may_suppress(web: Web) -> None:
     assert web.post("/suppressions/add", {"phone": NEW}, Role.SENDER).status_code == 403
     assert web.post("/suppressions/export", role=Role.VIEWER).status_code == 403
+
+
+def test_a_file_is_tried_and_then_imported(web: Web) -> None:
+    fields = {
+        csrf.FIELD: csrf.token_of(web.token(Role.OPERATOR)),
+        "scope": "all",
+        "reason": "old list",
+        "column": "Mobile",
+    }
+    file = {"file": ("old.csv", f"Mobile\n+{NEW}\nnonsense\n".encode())}
+    answer = web.ask("POST", "/suppressions/import", Role.OPERATOR, data=fields, files=file)
+    tried = ended(web, answer)
+    assert "1 Would be suppressed 0 Suppressed before 1 Rows refused" in tried.text(".//*[@class='bigs']")
+    assert tried.rows()[0][0] == "3"
+    assert not web.get("/suppressions").rows()
+    done = ended(web, web.post(tried.one(".//main//form").get("action", ""), role=Role.OPERATOR))
+    assert "1 Newly suppressed" in done.text(".//*[@class='bigs']")
+    assert web.get("/suppressions").rows()[0][0] == f"+{NEW}"
+    again = web.post(tried.one(".//main//form").get("action", ""), role=Role.OPERATOR)
+    assert (again.status_code, "choose it again" in again.text) == (409, True)
+
+
+def ended(web: Web, answer: Any) -> Html:
+    """The page of an import that is done."""
+    assert answer.status_code == 303, answer.text[:300]
+    deadline = time.monotonic() + 60
+    while "Done" not in (html := web.get(answer.headers["location"], Role.OPERATOR)).text():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return html
