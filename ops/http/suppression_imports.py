@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from sqlalchemy import Connection
 
-from bulksend.errors import InvalidInput
+from bulksend.errors import InvalidInput, WrongState
 from bulksend.ledger.database import Database
+from bulksend.ledger.ids import new_id
 from bulksend.messaging.argument_naming import as_json_field
 from bulksend.operations.suppression_imports import result_of, without_job
 from bulksend.operations.suppressions import ImportReport
 from ops.http.jobs import JobStopped, Run
 from producer.suppression_files import SuppressionFile
-from producer.uploads import UploadStore
+from producer.uploads import StoredFile, UploadStore
 
 
 class SuppressionImports:
@@ -55,6 +56,12 @@ class SuppressionImports:
         # What was only tried may be imported after it; `tidy` deletes it soon.
         if not (given["dry_run"] and given.get("keep")):
             self.store.remove(run.job.id)
+
+    def again(self, id: str, name: str) -> StoredFile:
+        """The file of a dry run, for the import after it. Raises WrongState where it is gone, DiskFull, Unfit."""
+        if not self.store.path(id, name).exists():
+            raise WrongState("the file is kept for some minutes after a dry run, and is gone; choose it again")
+        return self.store.link(id, name, new_id())
 
     def tidy(self) -> None:
         """Delete the files that no job needs."""

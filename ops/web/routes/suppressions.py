@@ -10,8 +10,7 @@ from fastapi import APIRouter, Query, Response
 from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
-from bulksend.errors import AccessDenied, InvalidInput, WrongState
-from bulksend.ledger.ids import new_id
+from bulksend.errors import AccessDenied, InvalidInput
 from bulksend.messaging.recipient import checked_region
 from bulksend.messaging.units import parse_instant_ms
 from bulksend.operations.access import record_reading
@@ -196,9 +195,7 @@ def run(id: str, form: OperatorForm) -> Response:
     """Import for good what a dry run tried."""
     page, store = form.page, form.page.services.imports.store
     arguments = after_dry_run(page.database, id)
-    if not store.path(id, arguments["file"]).exists():
-        raise WrongState("the file is kept for some minutes after a dry run, and is gone; choose it again")
-    file = store.link(id, arguments["file"], new_id())
+    file = page.services.imports.again(id, arguments["file"])
     with store.deleted_on_error(file.id, Exception):
         request_import(page.database, page.user, file.id, arguments)
     store.remove(id)
