@@ -60,7 +60,9 @@ class SuppressionImports:
     def again(self, id: str, name: str) -> StoredFile:
         """The file of a dry run, for the import after it. Raises WrongState where it is gone, DiskFull, Unfit."""
         if not self.store.path(id, name).exists():
-            raise WrongState("the file is kept for some minutes after a dry run, and is gone; choose it again")
+            raise WrongState(
+                "the file is kept for some minutes after a dry run, and is gone; choose it again"
+            )
         return self.store.link(id, name, new_id())
 
     def tidy(self) -> None:
