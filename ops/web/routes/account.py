@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from fastapi import APIRouter, Response
+from starlette.concurrency import run_in_threadpool
 
 from bulksend.errors import BulksendError, InvalidValue, NotSignedIn, TooManyRequests
 from bulksend.operations import sessions, users
-from ops.web.forms import ViewerForm
+from ops.web.forms import Form, ViewerForm
 from ops.web.pages import Page, ViewerPage
 from ops.web.problems import problem_of
 
@@ -20,7 +21,7 @@ def account(page: ViewerPage) -> Response:
 
 
 @router.post("/password")
-def change_password(form: ViewerForm) -> Response:
+async def change_password(form: ViewerForm) -> Response:
     """Set another password; the sessions elsewhere end."""
     page = form.page
     rate, ip = page.console.sign_in_rate, page.origin.ip
@@ -28,6 +29,17 @@ def change_password(form: ViewerForm) -> Response:
         if form.raw("again") != form.raw("new"):
             raise InvalidValue("again", "", "is not the same password")
         rate.check(ip)
+        async with page.console.hashing:
+            await run_in_threadpool(_change, form)
+    except (InvalidValue, NotSignedIn, TooManyRequests) as error:
+        return await run_in_threadpool(_show, page, error)
+    rate.forgive(ip)
+    return page.redirect("/account", "account.password_changed")
+
+
+def _change(form: Form) -> None:
+    page = form.page
+    with page.database.translated_errors():
         users.change_password(
             page.database,
             page.user,
@@ -36,10 +48,6 @@ def change_password(form: ViewerForm) -> Response:
             session=sessions.hash_of(page.token),
             passwords=page.console.passwords,
         )
-    except (InvalidValue, NotSignedIn, TooManyRequests) as error:
-        return _show(page, error)
-    rate.forgive(ip)
-    return page.redirect("/account", "account.password_changed")
 
 
 @router.post("/sign-out-elsewhere")
