@@ -39,6 +39,8 @@ _OPTIONS = (*("local_time", "ttl", "rate", "weight", "canary", "max_failed", "ca
 #: To read all of a larger file takes longer than a page may.
 _HUGE_BYTES = 8 << 20
 _NEW = "new_campaign.html"
+#: Each column has a field in the form, which has an end.
+_COLUMNS = 500
 
 
 @router.get("/campaigns/new")
@@ -124,7 +126,10 @@ def _not_taken(page: Page, source: str, error: BulksendError) -> Response:
 
 def _begin(page: Page, file: StoredFile, source: str) -> Draft:
     """Raises InvalidInput where the file as a whole cannot be read, or the campaign to clone is none."""
-    head_of(file.path)
+    found = len(head_of(file.path).columns)
+    if found > _COLUMNS:
+        why = f"has {found:,} columns, and at most {_COLUMNS} fit into the form; leave out those that no message uses"
+        raise InvalidValue("file", "", why)
     fields: dict[str, Any] = {"kind": KINDS[0], "type": str(MessageType.TEMPLATE)}
     if source:
         with page.database.read() as tx:
@@ -198,6 +203,7 @@ def _form(
         # The encoding or the sheet that was typed.
         problem = kept_problem(error)
         head = head_of(drafts_of(page).file(draft).path)
+    head = replace(head, columns=head.columns[:_COLUMNS])
     values = _values(page, fields)
     fields = {f"p.{place}": text for place, text in guessed_texts(values or [], head).items()} | dict(fields)
     looked, why_not = _looked_at(page, draft, fields, head, values, row)

@@ -339,3 +339,15 @@ def test_the_rest_of_a_cancelled_campaign_is_sent_once(web: Web) -> None:
     assert len({answer.headers["location"] for answer in sent}) == 1
     assert (count(web.api, "campaigns"), count(web.api, "messages")) == (2, 4)
     assert web.post("/campaigns/new/rest", fields, Role.VIEWER).status_code == 403
+
+
+@ON_ONE_DATABASE
+def test_a_file_with_more_columns_than_a_form_holds_is_refused(web: Web) -> None:
+    def wide(columns: int) -> str:
+        return f"to,{','.join(f'c{n}' for n in range(columns - 1))}\n447700900123{',x' * (columns - 1)}\n"
+
+    where = draft(web, wide(500))
+    assert web.post(where, {**TEXT, "body": "Hi {{c498}}", "act": "plan"}, Role.SENDER).status_code == 303
+    answer = uploaded(web, wide(501))
+    assert (answer.status_code, "501 columns" in Html(answer.text).text()) == (422, True)
+    assert [each.name for each in folder(web)] == [where.rpartition("/")[2]]
