@@ -207,6 +207,7 @@ def _form(
     values = _values(page, fields)
     fields = {f"p.{place}": text for place, text in guessed_texts(values or [], head).items()} | dict(fields)
     looked, why_not = _looked_at(page, draft, fields, head, values, row)
+    page.note_reading("show rows", subject=draft.id, why="" if looked is None else f"row {looked.row}")
     with page.database.read() as tx:
         earlier = campaigns.find_page(tx, campaigns.Filter(), limit=_CAMPAIGNS)
     return page.render(

@@ -92,6 +92,9 @@ def _shown(
         table = _masked(table)
         blockers = [each.masked() for each in blockers]
     looked, why_not = _looked_at(page, shown, row) if page.may("sender") else (None, "")
+    if looked is not None or table.rows:
+        why = "refused rows" if looked is None else f"row {looked.row}"
+        page.note_reading("show rows", subject=id, why=why)
     return page.render(
         "plan.html",
         status=status,

@@ -351,3 +351,23 @@ def test_a_file_with_more_columns_than_a_form_holds_is_refused(web: Web) -> None
     answer = uploaded(web, wide(501))
     assert (answer.status_code, "501 columns" in Html(answer.text).text()) == (422, True)
     assert [each.name for each in folder(web)] == [where.rpartition("/")[2]]
+
+
+@ON_ONE_DATABASE
+def test_who_looks_at_rows_of_a_file_is_on_record(web: Web) -> None:
+    where = draft(web)
+    id = where.rpartition("/")[2]
+    web.post(where, {**TEXT, "act": "plan"}, Role.SENDER)
+    for path in (f"{where}?row=2", f"/plans/{id}?row=3"):
+        before = looked_at(web, id)
+        web.get(path, Role.OPERATOR)
+        assert len(looked_at(web, id)) == len(before) + 1
+        assert ("operator-user", f"row {path[-1]}") in looked_at(web, id)
+        web.get(path, Role.VIEWER, status=200 if "plans" in path else 403)
+        assert len(looked_at(web, id)) == len(before) + 1
+
+
+def looked_at(web: Web, id: str) -> list[tuple[str, str]]:
+    with web.api.ledger.read() as tx:
+        acts = operator_log.of(tx, "read", id)
+    return [(each.actor, each.why) for each in acts if each.act == "show rows"]
