@@ -19,26 +19,27 @@ from ops.http.services import Services
 from ops.web import csrf, problems, routes
 from ops.web.console import Console
 
-#: The menu: path, key of its text behind ``base.menu.``, role. Of these, the pages that there are.
+#: The menu: path, key of its text behind ``base.menu.``, role, whether it stands in the bar: the others stand under
+#: "More". Of these, the pages that there are.
 MENU = (
-    ("/", "overview", Role.VIEWER),
-    ("/campaigns", "campaigns", Role.VIEWER),
-    ("/codes", "codes", Role.VIEWER),
-    ("/messages", "messages", Role.VIEWER),
-    ("/unknown", "unknown", Role.VIEWER),
-    ("/replies", "replies", Role.VIEWER),
-    ("/senders", "senders", Role.VIEWER),
-    ("/templates", "templates", Role.VIEWER),
-    ("/media", "media", Role.VIEWER),
-    ("/suppressions", "suppressions", Role.VIEWER),
-    ("/persons", "persons", Role.ADMIN),
-    ("/statistics", "statistics", Role.VIEWER),
-    ("/exports", "exports", Role.VIEWER),
-    ("/webhooks", "webhooks", Role.ADMIN),
-    ("/keys", "keys", Role.ADMIN),
-    ("/users", "users", Role.ADMIN),
-    ("/acts", "acts", Role.ADMIN),
-    ("/system", "system", Role.VIEWER),
+    ("/", "overview", Role.VIEWER, True),
+    ("/campaigns", "campaigns", Role.VIEWER, True),
+    ("/codes", "codes", Role.VIEWER, True),
+    ("/messages", "messages", Role.VIEWER, True),
+    ("/unknown", "unknown", Role.VIEWER, True),
+    ("/replies", "replies", Role.VIEWER, True),
+    ("/senders", "senders", Role.VIEWER, True),
+    ("/templates", "templates", Role.VIEWER, True),
+    ("/media", "media", Role.VIEWER, False),
+    ("/suppressions", "suppressions", Role.VIEWER, False),
+    ("/persons", "persons", Role.ADMIN, False),
+    ("/statistics", "statistics", Role.VIEWER, True),
+    ("/exports", "exports", Role.VIEWER, False),
+    ("/webhooks", "webhooks", Role.ADMIN, False),
+    ("/keys", "keys", Role.ADMIN, False),
+    ("/users", "users", Role.ADMIN, False),
+    ("/acts", "acts", Role.ADMIN, False),
+    ("/system", "system", Role.VIEWER, False),
 )
 
 
@@ -59,7 +60,7 @@ def create_console(services: Services) -> FastAPI:
     for router in routers():
         app.include_router(router)
     paths = {route.path for route in iter_route_contexts(app.routes)}
-    menu = [(path, key, role.value) for path, key, role in MENU if path in paths]
+    menu = [(path, key, role.value, daily) for path, key, role, daily in MENU if path in paths]
     app.state.console = Console(services, services.live, menu)
     return app
 

@@ -32,8 +32,8 @@ class Console:
 
     services: Services
     live: LiveTabs
-    menu: Sequence[tuple[str, str, str]] = ()
-    """Pages of the menu: path, key of its text behind ``base.menu.``, role that it needs."""
+    menu: Sequence[tuple[str, str, str, bool]] = ()
+    """Pages of the menu: path, key of its text behind ``base.menu.``, role that it needs, whether it stands in the bar."""
     assets: Assets = field(default_factory=Assets)
     templates: Environment = field(default_factory=environment)
     passwords: Passwords = field(default_factory=Passwords)
