@@ -33,7 +33,7 @@ class Console:
     services: Services
     live: LiveTabs
     menu: Sequence[tuple[str, str, str, bool]] = ()
-    """Pages of the menu: path, key of its text behind ``base.menu.``, role that it needs, whether it stands in the bar."""
+    """Pages of the menu: path, key of its text behind ``base.menu.``, role that it needs, whether the bar shows it."""
     assets: Assets = field(default_factory=Assets)
     templates: Environment = field(default_factory=environment)
     passwords: Passwords = field(default_factory=Passwords)

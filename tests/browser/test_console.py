@@ -21,6 +21,14 @@ PAGES = (
     "/messages",
     "/unknown",
     "/replies",
+    "/senders",
+    "/templates",
+    "/media",
+    "/suppressions",
+    "/consents",
+    "/persons",
+    "/statistics",
+    "/plans",
     "/search",
     "/preferences",
     "/nothing",
@@ -62,6 +70,22 @@ def test_every_page_is_accessible_and_fits(open_tab: OpenTab, language: str, wid
     stranger.open("/sign-in")
     stranger.check_accessible(*rules)
     stranger.check_width()
+
+
+def test_the_menu_fits_and_leads_to_every_page_without_scripts(open_tab: OpenTab) -> None:
+    for width in (1280, 360):
+        page = open_tab(width=width, java_script_enabled=False).open("/plans")
+        more = page.locator("#menu-more")
+        expect(page.locator(".menu-bar [aria-current]")).to_have_text("Campaigns")
+        more.locator("summary").click()
+        more.get_by_role("link", name="API keys").click()
+        current = page.locator(".menu-bar [aria-current]")
+        expect(current).to_have_text("API keys")
+        box, end = current.bounding_box(), page.locator("#menu-more").bounding_box()
+        assert box is not None
+        assert end is not None
+        assert box["x"] + box["width"] <= end["x"]
+        assert end["x"] + end["width"] <= width
 
 
 def test_keys_lead_through_the_console(tab: Tab) -> None:
