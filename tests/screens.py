@@ -38,7 +38,8 @@ HOST = "127.0.0.1"
 
 def pages(ids: Ids) -> dict[str, str]:
     """The addresses of the pages by the names of their pictures."""
-    plain = ("campaigns", "codes", "messages", "unknown", "replies", "senders", "suppressions", "statistics")
+    sending = ("campaigns", "codes", "messages", "unknown", "replies", "senders", "templates", "statistics")
+    plain = (*sending, "suppressions", "webhooks", "keys", "acts", "system")
     return {
         "overview": "/",
         "campaign": f"/campaigns/{ids['campaigns'][0]}",
