@@ -57,7 +57,8 @@ def list_keys(
 
 @router.post("/v1/keys", status_code=201)
 def add(asked: NewKey, services: ServicesDep, principal: Admin, once: Once) -> Response:
-    """Make a key. `key` is shown in this answer only."""
+    """Make a key. `key` is shown in this answer only. Needs a key for all kinds and senders."""
+    principal.check_unlimited()
     wanted = api_keys.KeyRequest(
         name=asked.name,
         role=asked.role,

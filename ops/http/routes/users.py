@@ -42,7 +42,11 @@ def list_users(
 
 @router.post("", status_code=201)
 def add(asked: NewUser, services: ServicesDep, principal: Admin, once: Once) -> Response:
-    """Add a user. `setup_token` is shown in this answer only, and sets the first password within a day."""
+    """Add a user. `setup_token`, shown in this answer only, sets the first password within a day.
+
+    Needs a key for all kinds and senders.
+    """
+    principal.check_unlimited()
     return once.answer(
         lambda database: users.add_user(
             database,
@@ -68,7 +72,11 @@ def show(name: str, services: ServicesDep, principal: Admin) -> dict[str, Any]:
 
 @router.post("/{name}/reset")
 def reset(name: str, services: ServicesDep, principal: Admin, once: Once, why: Why = NO_REASON) -> Response:
-    """Take a user's password and lock away; the answer has another `setup_token`."""
+    """Take a user's password and lock away; the answer has another `setup_token`.
+
+    Needs a key for all kinds and senders.
+    """
+    principal.check_unlimited()
     return once.answer(
         lambda database: users.reset_user(database, name, actor=principal.actor, why=why),
         secret=("setup_token",),

@@ -62,6 +62,7 @@ def new(page: AdminPage) -> Response:
 def add(form: AdminForm) -> Response:
     """Make a key, which is in this answer alone."""
     page = form.page
+    page.user.check_unlimited()
     asked = api_keys.KeyRequest(
         name=form.text("name"),
         role=form.text("role"),

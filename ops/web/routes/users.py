@@ -52,6 +52,7 @@ def new(page: AdminPage) -> Response:
 def add(form: AdminForm) -> Response:
     """Add a user; the link that sets a first password is in this answer alone."""
     page = form.page
+    page.user.check_unlimited()
     try:
         made = answer_once(
             form,
@@ -83,6 +84,7 @@ def show(page: AdminPage, name: str) -> Response:
 def reset(form: AdminForm, name: str) -> Response:
     """Take password, lock and sessions away; a new link is in this answer alone."""
     page, why = form.page, form.optional("why") or NO_REASON
+    page.user.check_unlimited()
     made = answer_once(
         form,
         lambda database: users.reset_user(database, name, actor=page.user.actor, why=why),
@@ -104,6 +106,7 @@ def disable(form: AdminForm, name: str) -> Response:
 def change_role(form: AdminForm, name: str) -> Response:
     """Give a user another role; it holds from the next request."""
     page = form.page
+    page.user.check_unlimited()
     _check_another(page, name)
     why = form.optional("why") or NO_REASON
     done = users.change_role(page.database, name, form.text("role"), actor=page.user.actor, why=why)

@@ -72,3 +72,18 @@ def test_keys_are_listed_in_pages(api: Any) -> None:
 def test_a_wrong_field_is_named(api: Any, body: dict[str, Any], field: str) -> None:
     answer = api.post("/v1/keys", body)
     assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, field)
+
+
+@ON_ONE_DATABASE
+def test_an_admin_of_some_kinds_makes_no_key_and_no_user_that_may_do_more(api: Any) -> None:
+    made = api.post("/v1/keys", {"name": "codes", "role": "admin", "kinds": ["otp"]}).json()
+    own = {"Authorization": f"Bearer {made['key']}"}
+    api.post("/v1/users", {"name": "ann", "role": "admin"})
+    for path, body in (
+        ("/v1/keys", {"name": "all", "role": "admin"}),
+        ("/v1/users", {"name": "all", "role": "admin"}),
+        ("/v1/users/ann/reset", {}),
+    ):
+        denied = api.post(path, body, headers=own)
+        assert (denied.status_code, denied.json()["code"]) == (403, "access_denied"), path
+    assert len(api.get("/v1/users").json()["items"]) == 1
