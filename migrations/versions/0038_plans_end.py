@@ -13,7 +13,10 @@ depends_on = None
 
 def upgrade() -> None:
     """A column for the reason. A program of the version before shows such a plan as open."""
-    op.add_column("plans", sa.Column("ended_why", sa.Text))
+    op.add_column(
+        "plans",
+        sa.Column("ended_why", sa.Text, comment="why it cannot be applied any more, besides its expiry"),
+    )
 
 
 def downgrade() -> None:

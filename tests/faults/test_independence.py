@@ -26,7 +26,7 @@ BENCH_MAY = {
     "bulksend.ledger.migrate": {"migrate"},
     "bulksend.ledger.schema": {
         *("attempts", "campaigns", "messages", "receipts", "raw_receipts", "unreadable_receipts"),
-        *("webhook_deliveries", "webhook_endpoints"),
+        *("uploads", "webhook_deliveries", "webhook_endpoints"),
     },
     "bulksend.messaging": {"Kind"},
     "bulksend.operations": {"api_keys", "receipt_tokens"},

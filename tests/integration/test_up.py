@@ -259,7 +259,7 @@ def test_a_rehearsal_says_that_every_template_passes(
     (tmp_path / "c.json").write_text(json.dumps(content))
     done = run("send", "p.csv", *(type if word == "text" else word for word in CAMPAIGN), "--dry-run")
     assert done.returncode == 0, done.stderr
-    assert ("every template passes" in done.stderr) is noted
+    assert ("a template that does not exist passes" in done.stderr) is noted
 
 
 def relay_leads(stack: Stack) -> None:

@@ -70,7 +70,7 @@ def test_a_message_that_began_to_be_sent_while_locked_is_neither_cancelled_nor_e
             while server.scalar("SELECT max(expires_at) FROM messages") > server.now():
                 time.sleep(0.02)
         elif ender != "cancel":
-            server.sql("UPDATE campaigns SET status = 'cancelled', ended_at = 1")
+            server.sql(f"UPDATE campaigns SET status = 'cancelled', ended_at = {server.now()}")  # noqa: S608
 
     ours: dict[str, Callable[[], object]] = {
         "cancel": lambda: campaign_control.cancel(server.database, campaign, **BY),
