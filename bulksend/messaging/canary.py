@@ -90,7 +90,7 @@ def slice_size(canary: str, messages: int) -> int:
     return min(messages, max(LEAST, wanted))
 
 
-def slice_of(size: int, left: int, statuses: Mapping[str, int], sent_ms: int | None) -> Slice:
+def slice_of(size: int, left: int, statuses: Mapping[Status, int], sent_ms: int | None) -> Slice:
     """The slice by the counts of its campaign, of which nothing else was sent."""
     delivered = statuses.get(Status.DELIVERED, 0) + statuses.get(Status.READ, 0)
     return Slice(size, left, delivered, statuses.get(Status.FAILED, 0), sent_ms)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 from bulksend.ledger import campaigns, canary, due, notices, operator_log, pauses, senders
 from bulksend.ledger.campaigns import Campaign
@@ -85,6 +86,23 @@ def test_a_slice_that_arrives_lets_the_rest_go(desk: Desk, watched: Any) -> None
     acts = desk.read(operator_log.of, "campaign", campaign.id)
     assert [(act.act, act.actor) for act in acts[1:]] == [("canary", "relay")] * 2
     assert acts[1].why == "the first 50 of 120 messages"
+
+
+def test_a_message_that_moves_during_a_look_is_counted_once(server: Desk) -> None:
+    ids = sorted(server.queued(n=N, canary="50"))
+    campaign = server.read(campaigns.get, str(server.row(ids[0])["campaign_id"]))
+    advance(server, campaign)
+    campaign = server.read(campaigns.get, campaign.id)
+    waiting = ids[:50]
+    with server.database.write() as tx:
+
+        def deliver_one(*_: object) -> None:
+            server.sql("UPDATE messages SET status = 'delivered' WHERE id = :id", id=waiting.pop())
+
+        event.listen(tx, "before_cursor_execute", deliver_one)
+        for _ in range(3):
+            assert canary.look(tx, campaign).size == 50
+    assert len(waiting) <= 47
 
 
 def test_a_slice_that_fails_pauses_the_campaign_and_a_resume_sends_the_rest(desk: Desk, watched: Any) -> None:
