@@ -21,6 +21,8 @@ from bulksend.messaging.states import Kind, Status
 COUNTED = 50_000
 #: More people than this are not looked up in the quota: a new one is late in any case.
 MOST_PEOPLE = 10_000
+#: What holds a code that goes out with the others as soon as the circuit breaker closes (bulksend.limits.Gate).
+_OUTAGE = "outage"
 #: A code is `sending` from its permit on, which it may have this long before its slot.
 AHEAD_MS = 1_000
 
@@ -124,7 +126,7 @@ def _waiting(tx: Connection, now: int) -> list[tuple[str, str, int, int, int]]:
         .where(
             among(tx, messages.c.campaign_id, _active_ids(tx)),
             text(f"messages.{WAITING_SQL}"),
-            messages.c.due_at <= literal(now),
+            or_(messages.c.due_at <= literal(now), messages.c.gate == _OUTAGE),
         )
         .limit(COUNTED)
         .subquery()

@@ -167,6 +167,23 @@ def test_a_code_that_would_wait_for_longer_than_it_lives_is_refused(
     assert isinstance(later, SendReceipt), "nor are codes for later"
 
 
+def test_codes_that_the_circuit_breaker_holds_are_ahead_of_a_new_one(
+    producer: Producer, ledger: Database, published: Published
+) -> None:
+    """They are due when it closes, and those that are due at a time of their own are not."""
+    with ledger.write() as tx:
+        leases.take(tx, "host:1", 60_000)
+        senders.register(tx, SENDER, rate=10.0)
+    producer.send_many([code(n) for n in range(100)])
+    with ledger.write() as tx:
+        tx.execute(update(messages).values(due_at=messages.c.due_at + 60_000))
+        held = select(messages.c.id).limit(50)
+        tx.execute(update(messages).where(messages.c.id.in_(held)).values(gate="outage"))
+    (late,) = newcomer(ledger, published).send_many([code(200, ttl_seconds=1)])
+    assert isinstance(late, TooLate)
+    assert late.wait_seconds == pytest.approx(5, rel=0.1)
+
+
 def test_a_code_does_not_wait_for_those_that_a_canary_holds(
     producer: Producer, ledger: Database, published: Published
 ) -> None:
