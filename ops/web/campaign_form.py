@@ -7,7 +7,6 @@ Fields have the JSON names of the options. Of its own the form has ``use.N``, wh
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -229,9 +228,3 @@ def _fields_of_content(type: str, content: Mapping[str, Any]) -> dict[str, Any]:
         texts = {f"p.{place}": text for place, text in texts_of(content).items()}
         return {"template": f"{content['language']['code']} {content['name']}", **texts}
     return {"as_json": "1"}
-
-
-def check_count(typed: str, count: int) -> None:
-    """Raises InvalidValue unless the number that was typed, grouped as it may be, is that of the messages."""
-    if re.sub(r"[\s,.'\u00a0\u202f]", "", typed) != str(count):
-        raise InvalidValue("count", "", f"is not the number of messages; type {count}")

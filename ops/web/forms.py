@@ -10,6 +10,8 @@ Where the form holds a file, ``UploadOf`` checks all but the body, which the end
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated
@@ -26,6 +28,11 @@ from ops.web.pages import Page, signed_in
 from producer.uploads import StoredFile, UploadStore
 
 MOST_BYTES, MOST_FIELDS = 1024 * 1024, 2_000
+#: A whole number, plain or in groups of digits with one mark between them. The last group has three digits, or four
+#: as in East Asia: 12.5 is no count.
+_GROUPED = re.compile(r"\d{1,15}|\d{1,4}([ ,.'_])(?:\d{2,4}\1){0,4}\d{3,4}")
+#: Marks between groups of digits that are written otherwise elsewhere, and the blanks that NFKC leaves.
+_MARKS = str.maketrans({"\u2019": "'", "\u066c": ",", "\u00b7": "."})
 
 
 class Fields:
@@ -65,6 +72,25 @@ class Fields:
     def names(self) -> list[str]:
         """The fields that came."""
         return list(self._values)
+
+
+def typed_count(text: str) -> int | None:
+    """The whole number that a person typed or pasted, in any locale's notation; None where it is none.
+
+    ``1,234``, ``1.234``, ``1 234`` with any blank, ``1'234``, ``12,34,567``; digits of any script and width.
+    """
+    plain = unicodedata.normalize("NFKC", text).translate(_MARKS)
+    shown = "".join(" " if each.isspace() else each for each in plain if unicodedata.category(each) != "Cf")
+    match = _GROUPED.fullmatch(shown.strip())
+    if match is None:
+        return None
+    return int(shown.replace(match[1], "") if match[1] else shown)
+
+
+def check_count(typed: str, count: int) -> None:
+    """Raises InvalidValue unless this number of messages was typed."""
+    if typed_count(typed) != count:
+        raise InvalidValue("count", "", f"is not the number of messages; type {count}")
 
 
 @dataclass(frozen=True)

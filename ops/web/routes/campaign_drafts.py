@@ -18,13 +18,12 @@ from ops.web.campaign_form import (
     KINDS,
     TYPES,
     USES,
-    check_count,
     fields_from,
     fields_of,
     guessed_texts,
     options_of,
 )
-from ops.web.forms import SenderFileForm, SenderForm
+from ops.web.forms import SenderFileForm, SenderForm, check_count
 from ops.web.pages import Page, SenderPage
 from producer.intake_report import SamePeople
 from producer.reading.file_columns import FileHead, head_of

@@ -23,8 +23,7 @@ from ops.export_files import safe_cell
 from ops.http import campaign_uploads
 from ops.http.campaign_uploads import found_plan, plans_of
 from ops.web.campaign_drafts import draft_of_plan, drafts_of, kept_problem, plan_draft, work_on
-from ops.web.campaign_form import check_count
-from ops.web.forms import SenderForm
+from ops.web.forms import SenderForm, check_count
 from ops.web.pages import Page, SenderPage, ViewerPage
 from producer.row_sends import LookedAt, look_at_row, send_test
 from producer.uploads import SMALL_BYTES, CampaignOptions

@@ -13,7 +13,7 @@ from bulksend.operations import campaigns, messages, unknowns
 from bulksend.operations.json_shape import checked_after
 from bulksend.operations.messages import Filter
 from bulksend.operations.unknowns import MOST_RESOLVED, TRACES, Resolution
-from ops.web.forms import OperatorForm
+from ops.web.forms import OperatorForm, check_count
 from ops.web.pages import Page, ViewerPage, query
 from ops.web.problems import problem_of
 
@@ -61,11 +61,9 @@ def resolve(form: OperatorForm) -> Response:
             ids, more = _chosen(form, given)
         dry = _resolve(page, ids, as_, why, dry_run=True)
         if form.is_on("count"):
-            count = form.text("count").replace(",", "").replace("\u202f", "")
-            if count != str(len(dry.resolved)):
-                wrong = InvalidValue(
-                    "count", "", f"type {len(dry.resolved)}, the number of messages that this settles"
-                )
+            try:
+                check_count(form.text("count"), len(dry.resolved))
+            except InvalidValue as wrong:
                 return _dry_run(page, given, typed, dry, ids, more, wrong)
             done = _resolve(page, dry.resolved, as_, why, dry_run=False)
             said = {"count": len(done.resolved), "left": len(done.refused)}

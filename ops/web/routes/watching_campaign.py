@@ -23,7 +23,7 @@ from bulksend.operations.campaigns import NO_REASON, Act, ActResult
 from bulksend.operations.json_shape import masked_words
 from bulksend.operations.paces import pace_now
 from bulksend.operations.report import report as write_report
-from ops.web.forms import AdminForm, Form, OperatorForm
+from ops.web.forms import AdminForm, Form, OperatorForm, typed_count
 from ops.web.pages import OperatorPage, Page, ViewerPage
 from ops.web.problems import Problem, problem_of
 
@@ -147,8 +147,8 @@ def cancel(id: str, form: OperatorForm) -> Response:
     page, typed = form.page, form.text("typed")
     with page.database.read() as tx:
         campaign = campaigns.find_for(tx, page.user, id)
-    number = typed.replace(",", "").replace("\u202f", "").replace(" ", "")
-    if typed != campaign.name.strip() and (not number or number != form.text("count")):
+    number = typed_count(typed)
+    if typed != campaign.name.strip() and (number is None or str(number) != form.text("count")):
         error = InvalidValue("typed", "", "type the count that this page shows, or the name of the campaign")
         return _cancel_page(page, id, form=form, problem=problem_of(error))
     try:

@@ -75,7 +75,7 @@ def test_a_cancel_needs_the_count_or_the_name(seeded: tuple[Web, str, str]) -> N
         assert wrong.by_id("f-typed").get("aria-invalid") == "true"
         assert wrong.by_id("f-why").get("value") == "a reason"
     assert shown(web, spring)["status"] == "running"
-    html = web.said(web.post(path, fields | {"typed": "1"}))
+    html = web.said(web.post(path, fields | {"typed": "\u00a01"}))
     assert "is cancelled: 1" in html.text(".//*[@class='said']")
     assert shown(web, spring)["status"] == "cancelled"
     assert html.all(f".//a[@href='/exports?campaign={spring}&what=audience%3Aunsent']")
