@@ -89,7 +89,7 @@ COLUMNS: dict[str, dict[str, Holds]] = {
     "webhook_deliveries": _table(
         CONTENT="body",
         NOTHING="id endpoint_id type first_seq last_seq status attempts next_at created_at tried_at http_status error "
-        "latency_ms ended_at",
+        "latency_ms ended_at earlier_tries",
     ),
     "idempotent_requests": _table(TEXT="answer location", NOTHING="id fingerprint owner at status"),
     "uploads": _table(

@@ -2,11 +2,15 @@
 
 ``next_at`` of a delivery that is being sent is the end of its lease, and ``attempts`` its fencing token: what a
 notifier that died held is due again then, and a late result of it changes nothing.
+
+A delivery has the result of its newest try in columns, and those of the tries before as one text, which its claimer
+reads with it: most deliveries succeed at the first try, and for those nothing more is written.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,17 +33,25 @@ BODY_MS, ROW_MS = 3 * _DAY_MS, 30 * _DAY_MS
 _AT_ONCE = 2_000
 _CLAIMED = ("id", "endpoint_id", "type", "attempts", "body")
 _SHOWN = [column for column in webhook_deliveries.c if column.name != "body"]
+#: What is kept of a try. ``tried_at`` is its end.
+RESULT = ("tried_at", "http_status", "error", "latency_ms")
+#: The number of tries that are kept: the newest ones.
+TRIES_KEPT = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """A delivery that its claimer may send until its lease ends. ``attempts`` counts this try."""
+    """A delivery that its claimer may send until its lease ends.
+
+    ``attempts`` counts this try. ``earlier_tries`` is what the column has to be once this try has a result.
+    """
 
     id: str
     endpoint_id: str
     type: str
     attempts: int
     body: bytes
+    earlier_tries: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,15 +121,24 @@ def claim(tx: Connection, endpoint_id: str, *, limit: int, lease_ms: int) -> lis
     """Take deliveries of an endpoint that are due, the longest due first; no other notifier takes them meanwhile."""
     table = webhook_deliveries.c
     due = (
-        select(table.id, table.type, table.attempts, table.body)
+        select(
+            table.id,
+            table.type,
+            table.attempts,
+            table.body,
+            table.earlier_tries,
+            *(table[name] for name in RESULT),
+        )
         .where(table.endpoint_id == endpoint_id, table.status == PENDING, table.next_at <= current_ms())
         .order_by(table.next_at, table.id)
         .limit(limit)
         .with_for_update(skip_locked=True)
     )
     found = [
-        Claimed(id, endpoint_id, type, attempts + 1, bytes(body))
-        for id, type, attempts, body in tx.execute(due)
+        Claimed(
+            row["id"], endpoint_id, row["type"], row["attempts"] + 1, bytes(row["body"]), _with_newest(row)
+        )
+        for row in tx.execute(due).mappings()
     ]
     if found:
         tx.execute(
@@ -139,6 +160,8 @@ def settle(tx: Connection, results: Sequence[Tried]) -> None:
             "http_status": each.http_status,
             "error": None if each.error is None else storable(each.error, 200),
             "latency_ms": each.latency_ms,
+            # NULL at the first try, as it is already.
+            "earlier_tries": each.delivery.earlier_tries,
             "is_over": each.status != PENDING,
         }
         for each in results
@@ -149,6 +172,7 @@ def settle(tx: Connection, results: Sequence[Tried]) -> None:
         http_status=bindparam("http_status"),
         error=bindparam("error"),
         latency_ms=bindparam("latency_ms"),
+        earlier_tries=bindparam("earlier_tries"),
         tried_at=current_ms(),
     )
     for over in (True, False):
@@ -172,6 +196,18 @@ def _of_its_claimer() -> Update:
         table.attempts == bindparam("its_attempts"),
         table.status == PENDING,
     )
+
+
+def tries(row: Mapping[Any, Any]) -> list[dict[str, Any]]:
+    """The kept tries of a delivery as ``get`` and ``page`` give it, the oldest first; each has RESULT."""
+    earlier: list[dict[str, Any]] = json.loads(row["earlier_tries"] or "[]")
+    return earlier if row["tried_at"] is None else [*earlier, {name: row[name] for name in RESULT}]
+
+
+def _with_newest(row: Mapping[Any, Any]) -> str | None:
+    """The column ``earlier_tries`` of a row whose newest try is followed by another one."""
+    kept = tries(row)[1 - TRIES_KEPT :]
+    return json.dumps(kept, separators=(",", ":")) if kept else None
 
 
 def get(tx: Connection, id: str) -> dict[str, Any] | None:

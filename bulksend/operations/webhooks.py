@@ -34,6 +34,8 @@ MOST = 100
 RECENT, MOST_WAITING = 100, 10_000
 #: A delivery is dead after this many tries.
 MOST_TRIES = len(WAITS_MS)
+#: The number of tries whose results are kept: the newest ones.
+TRIES_KEPT = webhook_deliveries.TRIES_KEPT
 DISABLED_EVENT = "webhook.disabled"
 _RULE = "notifier"
 
@@ -225,7 +227,8 @@ def deliveries(
 
 
 def _delivery_json(row: Mapping[str, Any]) -> dict[str, Any]:
-    shown = to_json(row)
+    kept = {name: value for name, value in row.items() if name != "earlier_tries"}
+    shown = to_json(kept) | {"tries": [to_json(each) for each in webhook_deliveries.tries(row)]}
     if row["status"] != webhook_deliveries.PENDING:
         shown["next_at"] = None
     return shown

@@ -58,6 +58,11 @@ webhook_deliveries = Table(
     Column("error", String(200)),
     Column("latency_ms", Float),
     Column("ended_at", Instant),
+    Column(
+        "earlier_tries",
+        Text,
+        comment="tries before the newest, the oldest first, as JSON; null: there is none",
+    ),
     Index(None, "endpoint_id", "id"),
     partial_index(
         "ix_webhook_deliveries_due",

@@ -209,7 +209,11 @@ def show_delivery(page: AdminPage, id: str, delivery: str) -> Response:
     if found["endpoint_id"] != id:
         raise NotFound("this delivery is to another endpoint")
     return page.render(
-        "webhook_delivery.html", endpoint=endpoint, found=found, most_tries=webhooks.MOST_TRIES
+        "webhook_delivery.html",
+        endpoint=endpoint,
+        found=found,
+        most_tries=webhooks.MOST_TRIES,
+        tries_kept=webhooks.TRIES_KEPT,
     )
 
 

@@ -82,6 +82,16 @@ class PostOffice:
             looking.wait(0.05)
         raise AssertionError(f"{len(found)} are {status}: {self.deliveries(id)}")
 
+    def until_tried(self, id: str, count: int) -> None:
+        """Its only delivery has the results of ``count`` tries."""
+        looking = threading.Event()
+        for _ in range(int(PATIENCE_S / 0.05)):
+            (found,) = self.deliveries(id) or [{"tries": []}]
+            if len(found["tries"]) >= count:
+                return
+            looking.wait(0.05)
+        raise AssertionError(found)
+
     def make_due(self) -> None:
         """What waits for its next try is due now."""
         with self.database.write() as tx:

@@ -91,6 +91,8 @@ def test_deliveries_are_filtered_and_paged_and_sent_again(web: Web) -> None:
     one = web.get(f"{path}/deliveries/{dead[0]}")
     assert "1 of 10" in one.text()
     assert "HTTP 410 <b>no</b>" in one.text()
+    (tried,) = one.rows(".//*[@id='tries']//tbody/tr")
+    assert tried[1:] == ["410", "<b>no</b>", "123 ms"]
     assert web.post(f"{path}/replay", {"ticked": "1"}).status_code == 422
     html = web.said(web.post(f"{path}/replay", {"ticked": "1", "ids": [delivered[0], dead[0]]}))
     assert "2 deliveries go out again." in html.text(".//*[@class='said']")
@@ -103,6 +105,23 @@ def test_deliveries_are_filtered_and_paged_and_sent_again(web: Web) -> None:
     assert "1 delivery goes out again." in html.text(".//*[@class='said']")
     other = add(web)
     assert web.get(f"/webhooks/{other}/deliveries/{dead[0]}", status=404)
+
+
+def test_a_delivery_shows_each_of_its_tries_the_newest_first(web: Web) -> None:
+    id = add(web)
+    (one,) = deliver(web, id, 1, PENDING, 500)
+    with web.api.ledger.write() as tx:
+        tx.exec_driver_sql("UPDATE webhook_deliveries SET next_at = 0")
+        (claimed,) = webhook_deliveries.claim(tx, id, limit=1, lease_ms=1000)
+        webhooks.record_results(tx, [Tried(claimed, DELIVERED, 0, 204, None, 7.0)])
+    tries = web.get(f"/webhooks/{id}/deliveries/{one}").rows(".//*[@id='tries']//tbody/tr")
+    assert [row[1:] for row in tries] == [["204", "–", "7 ms"], ["500", "<b>no</b>", "123 ms"]]
+    (listed,) = web.api.get(f"/v1/webhooks/{id}/deliveries").json()["items"]
+    assert [each["http_status"] for each in listed["tries"]] == [500, 204]
+    (untried,) = [webhooks.test(web.api.ledger, id, actor="test")["id"]]
+    assert "It was not tried yet." in web.get(f"/webhooks/{id}/deliveries/{untried}").text(
+        ".//*[@id='tries']"
+    )
 
 
 def test_an_endpoint_is_changed_disabled_with_a_reason_enabled_and_removed(web: Web) -> None:
