@@ -10,16 +10,12 @@ from __future__ import annotations
 import asyncio
 import json
 from bisect import bisect_right
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 import structlog
 from sqlalchemy.exc import DBAPIError
-from sse_starlette import EventSourceResponse
-from sse_starlette.sse import SendTimeoutError
 from starlette.concurrency import run_in_threadpool
-from starlette.types import Receive, Scope, Send
 
 from bulksend.errors import AccessDenied, BulksendError, NotSignedIn, TooManyRequests
 from bulksend.ledger import event_numbers, events
@@ -27,13 +23,14 @@ from bulksend.ledger.database import Database
 from bulksend.ledger.driver_errors import log_text
 from bulksend.ledger.events import Event, EventPage
 from bulksend.operations.events import Wanted, as_json
+from ops.http.streams import OpenStream, PolledStreams
 
 log = structlog.get_logger(__name__)
 
 #: How often the poller reads the ledger, and checks who may go on reading, in seconds.
-POLL_S, CHECK_S, AWAY_S = 0.25, 1.0, 1.0
-#: A stream without events says after this long that it is alive; a client that takes nothing for as long is dropped.
-HEARTBEAT_S, SEND_TIMEOUT_S = 15.0, 30.0
+POLL_S, CHECK_S = 0.25, 1.0
+#: A stream without events says after this long that it is alive.
+HEARTBEAT_S = 15.0
 #: How many events the poller keeps, and how many it reads at once.
 KEPT, PAGE = 2_000, 500
 #: The most streams of a process, and of one key in it: a program that opens them and reads none leaves room for others.
@@ -75,17 +72,17 @@ class _Page:
         return cls([_Encoded(event) for event in page.events], page.upto, page.more)
 
 
-@dataclass(eq=False, slots=True)
-class _Stream:
-    """``key`` is the id of the key that reads; ``check`` raises NotSignedIn or AccessDenied when it may not go on."""
+@dataclass(eq=False, slots=True, kw_only=True)
+class _Stream(OpenStream):
+    """``check`` raises NotSignedIn or AccessDenied when its reader may not go on."""
 
-    key: str
     check: Callable[[], object]
-    is_over: bool = False
 
 
-class EventStreams:
-    """All streams of this process. Used on the event loop, except ``close``."""
+class EventStreams(PolledStreams[_Stream]):
+    """All streams of events of this process."""
+
+    AWAY = "events_not_read"
 
     def __init__(
         self,
@@ -95,31 +92,15 @@ class EventStreams:
         heartbeat_s: float = HEARTBEAT_S,
         kept: int = KEPT,
     ) -> None:
-        self._database = database
         self._poll_s, self._heartbeat_s, self._kept = poll_s, heartbeat_s, kept
-        self._open: set[_Stream] = set()
-        self._poller: asyncio.Task[None] | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._closed = False
-        self._forget()
+        self._check_at = 0.0
+        super().__init__(database)
 
     def _forget(self) -> None:
         self._recent: list[_Encoded] = []
         self._floor: int | None = None
         """All events with a number above it, up to ``_upto``, are in ``_recent``; None: nothing was read yet."""
         self._upto = 0
-        self._news = asyncio.Event()
-
-    def close(self) -> None:
-        """End every stream now, from any thread: the server waits for them before it stops."""
-        self._closed = True
-        if self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._tell)
-
-    def _tell(self) -> None:
-        """Wake every stream."""
-        self._news.set()
-        self._news = asyncio.Event()
 
     def check_room(self, key: str) -> None:
         """Raises TooManyRequests when this process, or a key in it, has as many streams as it may."""
@@ -127,7 +108,7 @@ class EventStreams:
             raise TooManyRequests(
                 f"this process has {MOST_STREAMS} streams of events; try again later, or read pages"
             )
-        if sum(stream.key == key for stream in self._open) >= MOST_OF_A_KEY:
+        if self._open_of(key) >= MOST_OF_A_KEY:
             raise TooManyRequests(
                 f"key {key} has {MOST_OF_A_KEY} streams of events open in this process; "
                 "close some, or hand the events of one on"
@@ -139,13 +120,14 @@ class EventStreams:
         self, after: int | None, wanted: Wanted, key: str, check: Callable[[], object]
     ) -> AsyncIterator[bytes]:
         """The bytes of a key's stream: the events after a number, or from now on, until it or its reader ends."""
-        with self._joined(_Stream(key, check)) as stream:
+        stream = _Stream(reader=key, check=check)
+        with self._joined(stream):
             while self._floor is None and not self._closed:
                 await self._news.wait()
             seq, loop = self._upto if after is None else after, asyncio.get_running_loop()
             yield f"retry: {RETRY_MS}\n{_position(seq)}".encode()
             quiet_since = loop.time()
-            while not (self._closed or stream.is_over):
+            while self._goes_on(stream):
                 news = self._news
                 try:
                     chunk, upto = await self._next(seq, wanted)
@@ -165,26 +147,6 @@ class EventStreams:
                     quiet_since = loop.time()
                 elif not has_moved:
                     await self._woken(news, left_s)
-
-    @contextmanager
-    def _joined(self, stream: _Stream) -> Iterator[_Stream]:
-        self._loop = asyncio.get_running_loop()
-        self._open.add(stream)
-        if self._poller is None:
-            self._poller = self._loop.create_task(self._poll())
-        try:
-            yield stream
-        finally:
-            self._open.discard(stream)
-            if not self._open and self._poller is not None:
-                self._poller.cancel()
-                self._poller = None
-                self._forget()
-
-    @staticmethod
-    async def _woken(news: asyncio.Event, most_s: float) -> None:
-        with suppress(TimeoutError):
-            await asyncio.wait_for(news.wait(), most_s)
 
     async def _next(self, seq: int, wanted: Wanted) -> tuple[bytes, int]:
         """Events after ``seq``, and the number up to which it has looked."""
@@ -206,24 +168,15 @@ class EventStreams:
 
     # -- the poller -------------------------------------------------------------------------------------
 
-    async def _poll(self) -> None:
-        check_at, was_away = 0.0, False
-        while True:
-            wait_s = self._poll_s
-            try:
-                page = await run_in_threadpool(self._read, None if self._floor is None else self._upto)
-                self._take(page)
-                wait_s, was_away = 0.0 if page.more else wait_s, False
-            except Exception as error:  # noqa: BLE001 - the ledger may be away for long, and the streams wait
-                if not was_away:
-                    log.warning("events_not_read", error=log_text(error))
-                wait_s, was_away = AWAY_S, True
-            now = asyncio.get_running_loop().time()
-            if now >= check_at:
-                check_at = now + CHECK_S
-                await run_in_threadpool(_check, [*self._open])
-                self._tell_if_over()
-            await asyncio.sleep(wait_s)
+    async def _look(self) -> float:
+        page = await run_in_threadpool(self._read, None if self._floor is None else self._upto)
+        self._take(page)
+        now = asyncio.get_running_loop().time()
+        if now >= self._check_at:
+            self._check_at = now + CHECK_S
+            await run_in_threadpool(_check, [*self._open])
+            self._tell_if_over()
+        return 0.0 if page.more else self._poll_s
 
     def _read(self, upto: int | None) -> _Page:
         event_numbers.number_all(self._database)
@@ -268,18 +221,3 @@ def _bytes_of(event: Event) -> bytes:
 def _position(seq: int) -> str:
     """Sets the client's Last-Event-ID without an event, so that it need not look at what was not wanted again."""
     return f": alive\nid: {seq}\n\n"
-
-
-class EventStream(EventSourceResponse):
-    """The answer of a stream. A client that takes nothing for SEND_TIMEOUT_S is dropped, and may connect again."""
-
-    def __init__(self, chunks: AsyncIterator[bytes]) -> None:
-        # The heartbeat comes with the position, from the chunks.
-        super().__init__(chunks, ping=0, sep="\n", send_timeout=SEND_TIMEOUT_S)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it."""
-        try:
-            await super().__call__(scope, receive, send)
-        except SendTimeoutError:
-            log.info("event_stream_dropped", after_s=SEND_TIMEOUT_S)

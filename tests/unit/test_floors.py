@@ -315,7 +315,7 @@ def test_a_page_reaches_the_ledger_through_operations_only() -> None:
     pages = [module for module in modules() if module.name.startswith("ops.web.")]
     assert len(pages) > 10
     assert {module.name: used for module in pages if (used := ledger_used_by(module))} == {
-        "ops.web.live": {"bulksend.ledger.database", "bulksend.ledger.driver_errors"},
+        "ops.web.live": {"bulksend.ledger.database"},
         "ops.web.problems": {"sqlalchemy.exc"},
     }
 

@@ -11,8 +11,8 @@ from starlette.concurrency import run_in_threadpool
 from bulksend.operations import events as operations
 from bulksend.operations.access import Principal, record_reading
 from bulksend.operations.events import Wanted
-from ops.http.event_streams import EventStream
 from ops.http.services import Services, ServicesDep, Viewer, presented_key
+from ops.http.streams import StreamAnswer
 
 router = APIRouter(prefix="/v1/events", tags=["events"])
 #: The largest number that the ledger can hold.
@@ -57,7 +57,7 @@ def find(
 @router.get(
     "/stream",
     status_code=200,
-    response_class=EventStream,
+    response_class=StreamAnswer,
     responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
 )
 async def stream(
@@ -69,7 +69,7 @@ async def stream(
     campaign: CampaignName = None,
     numbers: Numbers = False,
     last_event_id: Annotated[int | None, Header(alias="Last-Event-ID", ge=0, le=_LARGEST)] = None,
-) -> EventStream:
+) -> StreamAnswer:
     """Events as they happen (server-sent events): after `Last-Event-ID` or `after`, by default from now on.
 
     The `id` of each is its number, so that a client that connects again misses none.
@@ -82,7 +82,7 @@ async def stream(
     check = _check(services, principal, presented_key(request), numbers)
     # Others of the key may have begun meanwhile.
     services.streams.check_room(principal.id)
-    return EventStream(services.streams.chunks(seq, wanted, principal.id, check))
+    return StreamAnswer(services.streams.chunks(seq, wanted, principal.id, check))
 
 
 def _wanted(

@@ -7,7 +7,8 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 
 from bulksend.operations import sessions
-from ops.web.live import MOST_TOPICS, LiveStream
+from ops.http.streams import StreamAnswer
+from ops.web.live import MOST_TOPICS
 from ops.web.pages import ViewerPage
 
 router = APIRouter()
@@ -19,4 +20,4 @@ async def live(page: ViewerPage, topic: Annotated[list[str], Query(max_length=MO
     tabs = page.console.live
     tabs.check_room(page.user.id)
     session = sessions.hash_of(page.token)
-    return LiveStream(tabs.chunks(topic, user=page.user.id, session=session, role=page.user.role))
+    return StreamAnswer(tabs.chunks(topic, user=page.user.id, session=session, role=page.user.role))
