@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
@@ -25,9 +26,20 @@ class Latency:
     """Of ``count`` codes: half took at most ``p50_ms``, 95 and 99 % at most the others. None where there are none."""
 
     count: int
-    p50_ms: int | None
-    p95_ms: int | None
-    p99_ms: int | None
+    p50_ms: int | None = None
+    p95_ms: int | None = None
+    p99_ms: int | None = None
+
+    @classmethod
+    def of(cls, waits: Iterable[int | None]) -> Latency:
+        """Of these waits in milliseconds; None counts for nothing."""
+        known = sorted(each for each in waits if each is not None)
+        return cls.by_rank(len(known), dict(enumerate(known, start=1)))
+
+    @classmethod
+    def by_rank(cls, count: int, waits: Mapping[int, int]) -> Latency:
+        """``waits`` of ``count`` by their rank, from 1 for the shortest; None for a rank that is not there."""
+        return cls(count, *(waits.get((count * percent + 99) // 100) for percent in PERCENTILES))
 
 
 _WAITS = f"""
@@ -53,5 +65,5 @@ def code_latency(tx: Connection, campaign: Campaign) -> dict[str, Latency]:
         rows = tx.execute(statement(_PERCENTILES.format(waits=waits)), parameters).all()
         count = rows[0].n if rows else 0
         by_rank = {row.rank: max(0, row.wait) for row in rows}
-        found[name] = Latency(count, *(by_rank.get((count * each + 99) // 100) for each in PERCENTILES))
+        found[name] = Latency.by_rank(count, by_rank)
     return found

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -15,6 +14,7 @@ from bulksend.ledger import campaigns, code_readings, counters
 from bulksend.ledger.campaigns import DIRECT_PREFIX
 from bulksend.ledger.clock import read_clock
 from bulksend.ledger.code_backlog import CodeBacklog, read_backlog
+from bulksend.ledger.code_latency import Latency
 from bulksend.ledger.code_readings import WAITING_SEEN, Waited, WaitingCode
 from bulksend.ledger.database import Database
 from bulksend.limits import RedisPermits
@@ -32,25 +32,6 @@ DAY_MS = 86_400_000
 SHOWN = 20
 _NO_CAMPAIGN = "00000000-0000-0000-0000-000000000000"
 _ENDINGS = ("accepted", "delivered", "failed", "expired", "unknown", "superseded")
-
-
-@dataclass(frozen=True, slots=True)
-class Percentiles:
-    """Of ``count`` codes: half took at most ``p50_ms``, 95 and 99 % at most the others. None where there are none."""
-
-    count: int
-    p50_ms: int | None = None
-    p95_ms: int | None = None
-    p99_ms: int | None = None
-
-    @classmethod
-    def of(cls, waits: Iterable[int | None]) -> Percentiles:
-        """Of these; None counts for nothing."""
-        known = sorted(each for each in waits if each is not None)
-        if not known:
-            return cls(0)
-        ranks = ((len(known) * percent + 99) // 100 - 1 for percent in (50, 95, 99))
-        return cls(len(known), *(known[rank] for rank in ranks))
 
 
 def show_codes(of: Settings, database: Database, limiter: RedisPermits | None) -> dict[str, Any]:
@@ -165,8 +146,8 @@ def _latency(waited: Sequence[Waited]) -> list[dict[str, Any]]:
     return [
         {
             "sender": sender,
-            "posted": Percentiles.of(each.to_post_ms for each in codes),
-            "delivered": Percentiles.of(each.to_delivery_ms for each in codes),
+            "posted": Latency.of(each.to_post_ms for each in codes),
+            "delivered": Latency.of(each.to_delivery_ms for each in codes),
         }
         for sender, codes in groups
         if codes
@@ -178,9 +159,7 @@ def _chart(waited: Sequence[Waited]) -> list[dict[str, Any]]:
     parts: dict[int, list[int]] = defaultdict(list)
     for each in waited:
         parts[each.sent_at - each.sent_at % PART_MS].append(each.to_post_ms)
-    return [
-        {"at": format_instant(at), "posted": Percentiles.of(waits)} for at, waits in sorted(parts.items())
-    ]
+    return [{"at": format_instant(at), "posted": Latency.of(waits)} for at, waits in sorted(parts.items())]
 
 
 def _day(database: Database) -> dict[str, Any]:

@@ -10,8 +10,8 @@ from starlette.requests import HTTPConnection
 
 from bulksend.errors import AccessDenied
 
-#: The field of a form, or the header of a request by script, with the token.
-FIELD, HEADER = "csrf", "x-csrf-token"
+#: The field of a form with the token.
+FIELD = "csrf"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 

@@ -5,7 +5,7 @@
         campaigns.act(form.page.database, ..., actor=form.page.user.actor, why=form.optional("why"))
         return form.page.redirect(f"/campaigns/{id}", "campaign.paused")
 
-Where the form holds a file, ``UploadOf`` checks all but the body, which the endpoint reads by itself.
+Of a form that holds a file the endpoint reads the body by itself: ``FileForm``.
 """
 
 from __future__ import annotations
@@ -93,15 +93,12 @@ def check_count(typed: str, count: int) -> None:
         raise InvalidValue("count", "", f"is not the number of messages; type {count}")
 
 
-@dataclass(frozen=True)
 class Form(Fields):
     """The fields, and the page of the user who sent them."""
 
-    page: Page
-    fields: Mapping[str, Sequence[str]]
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_values", self.fields)
+    def __init__(self, page: Page, values: Mapping[str, Sequence[str]]) -> None:
+        super().__init__(values)
+        self.page = page
 
 
 async def read_fields(request: Request) -> Fields:
@@ -139,18 +136,6 @@ class FormOf:
         return Form(page, fields)
 
 
-class UploadOf:
-    """A dependency for a form with a file: the token comes as a header, by script, before the body is read."""
-
-    def __init__(self, role: Role) -> None:
-        self.role = role
-
-    async def __call__(self, page: Annotated[Page, Depends(signed_in)]) -> Page:
-        page.user.check_role(self.role)
-        csrf.check_token(page.request.headers.get(csrf.HEADER, ""), page.token)
-        return page
-
-
 @dataclass(frozen=True)
 class FileForm:
     """A form with a file that works without scripts: its token is a field, which stands before the file."""
@@ -171,10 +156,13 @@ class FileForm:
         return Fields({name: [text] for name, text in texts.items()}), file
 
 
-class FileFormOf(UploadOf):
+class FileFormOf:
     """A dependency for a form with a file, whose token ``FileForm.receive`` checks."""
 
-    async def __call__(self, page: Annotated[Page, Depends(signed_in)]) -> FileForm:  # type: ignore[override]
+    def __init__(self, role: Role) -> None:
+        self.role = role
+
+    async def __call__(self, page: Annotated[Page, Depends(signed_in)]) -> FileForm:
         page.user.check_role(self.role)
         return FileForm(page)
 
@@ -184,7 +172,5 @@ ViewerForm = Annotated[Form, Depends(FormOf(Role.VIEWER))]
 SenderForm = Annotated[Form, Depends(FormOf(Role.SENDER))]
 OperatorForm = Annotated[Form, Depends(FormOf(Role.OPERATOR))]
 AdminForm = Annotated[Form, Depends(FormOf(Role.ADMIN))]
-SenderUpload = Annotated[Page, Depends(UploadOf(Role.SENDER))]
 SenderFileForm = Annotated[FileForm, Depends(FileFormOf(Role.SENDER))]
 OperatorFileForm = Annotated[FileForm, Depends(FileFormOf(Role.OPERATOR))]
-OperatorUpload = Annotated[Page, Depends(UploadOf(Role.OPERATOR))]

@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 
 from bulksend.ledger.code_backlog import CodeBacklog
+from bulksend.ledger.code_latency import Latency
 from bulksend.ledger.code_readings import WaitingCode
 from bulksend.ledger.receipts import Receipt
 from bulksend.messaging.code_delay import NOTHING_KNOWN, CodeLane, Workers
 from bulksend.operations.access import Role
-from bulksend.operations.codes import Percentiles, at_risk
+from bulksend.operations.codes import at_risk
 from tests.integration.ledger.conftest import Desk
 from tests.integration.web.conftest import ON_ONE_DATABASE, Web
 from tests.seeded import CODE, NUMBER, SENDER, seed
@@ -77,6 +78,6 @@ def test_a_code_is_at_risk_when_it_expires_before_its_turn(
 
 
 def test_percentiles_are_waits_that_there_were() -> None:
-    assert Percentiles.of([]) == Percentiles(0)
-    assert Percentiles.of([None, 7]) == Percentiles(1, 7, 7, 7)
-    assert Percentiles.of(range(1, 101)) == Percentiles(100, 50, 95, 99)
+    assert Latency.of([]) == Latency(0)
+    assert Latency.of([None, 7]) == Latency(1, 7, 7, 7)
+    assert Latency.of(range(1, 101)) == Latency(100, 50, 95, 99)

@@ -11,7 +11,7 @@ from fastapi.routing import iter_route_contexts
 from bulksend.operations.access import Role
 from ops.web import csrf
 from ops.web.app import create_console
-from ops.web.forms import FormOf, UploadOf
+from ops.web.forms import FileFormOf, FormOf
 from ops.web.pages import PageOf
 from tests.html_pages import Html
 from tests.integration.web.conftest import ON_ONE_DATABASE, Web
@@ -29,7 +29,7 @@ def routes(web: Web) -> list[Any]:
 
 def checks_of(dependant: Any) -> list[Any]:
     """The checks of role and token that an endpoint depends on."""
-    found = [dependant.call] if isinstance(dependant.call, PageOf | FormOf | UploadOf) else []
+    found = [dependant.call] if isinstance(dependant.call, PageOf | FormOf | FileFormOf) else []
     return found + [check for each in dependant.dependencies for check in checks_of(each)]
 
 
@@ -48,7 +48,7 @@ def test_every_endpoint_has_a_role_and_each_that_changes_something_a_token(web: 
         if (
             changes
             and route.path not in FOR_ALL
-            and not any(isinstance(c, FormOf | UploadOf) for c in checks)
+            and not any(isinstance(c, FormOf | FileFormOf) for c in checks)
         ):
             unsafe.append(route.path)
     assert (without, unsafe) == ([], [])
