@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Row, Select, Table, func, select
 from bulksend.ledger import counters, operator_log
 from bulksend.ledger.campaigns import ACTIVE
 from bulksend.ledger.schema import (
+    audits,
     campaigns,
     events,
     inbound_messages,
@@ -47,6 +48,7 @@ _SMALL: tuple[tuple[str, Select[*tuple[Any, ...]]], ...] = (
     ("jobs", select(uploads.c.id, uploads.c.state).order_by(uploads.c.id.desc()).limit(50)),
     ("jobs", select(jobs.c.id, jobs.c.status, jobs.c.rows_done).order_by(jobs.c.id.desc()).limit(50)),
     ("system", select(workers.c.id).where(workers.c.ended_at.is_(None))),
+    ("system", select(func.max(audits.c.ended_at))),
 )
 
 

@@ -103,6 +103,8 @@ COLUMNS: dict[str, dict[str, Holds]] = {
         NOTHING="id kind status rows_done rows_total requested_by actor created_at ended_at expires_at owner "
         "lease_until runs",
     ),
+    # Offenders are ids of ours and counts.
+    "audits": _table(NOTHING="id campaign_id ended_at took_ms actor broken counts findings"),
     "senders": _table(
         NOTHING="phone name rate quota added_at paused_at pause_why status quality tier changed_at"
     ),

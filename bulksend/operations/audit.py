@@ -1,17 +1,19 @@
-"""Prove the promises from the ledger: now, or as a background job that keeps what it found."""
+"""Prove the promises from the ledger: now, or as a background job. What an audit found is kept in the ledger."""
 
 from __future__ import annotations
 
-import json
+import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from sqlalchemy import Connection
 
+from bulksend.errors import LedgerUnfit, LedgerUnreachable
 from bulksend.ledger import audit as ledger_audit
-from bulksend.ledger import campaigns, installation, jobs, operator_log
+from bulksend.ledger import audit_records, campaigns, jobs, operator_log
 from bulksend.ledger.audit import Report
+from bulksend.ledger.audit_records import Result
 from bulksend.ledger.clock import read_clock
 from bulksend.ledger.database import Database
 from bulksend.ledger.jobs import Job
@@ -19,13 +21,39 @@ from bulksend.messaging.units import format_instant
 from bulksend.operations.access import Principal
 
 KIND = "audit"
-_LAST = "last audit"
+
+
+@dataclass(frozen=True, slots=True)
+class Audited:
+    """An audit that has ended: what it found, how long it took, and why that is not kept (None: it is)."""
+
+    report: Report
+    seconds: float
+    not_kept: str | None = None
 
 
 def audit(tx: Connection, campaign: str | None = None) -> Report:
     """Check every rule, for the whole ledger or for one campaign, by id or name. Raises CampaignNotFound."""
     id = None if campaign is None else campaigns.find(tx, campaign).id
     return ledger_audit.audit(tx, campaign_id=id)
+
+
+def audit_and_keep(database: Database, *, campaign: str | None = None, actor: str) -> Audited:
+    """Check every rule, and keep what was found. Raises CampaignNotFound.
+
+    A ledger that may only be read, such as a replica, is checked all the same.
+    """
+    began = time.monotonic()
+    with database.read() as tx:
+        id = None if campaign is None else campaigns.find(tx, campaign).id
+        report = ledger_audit.audit(tx, campaign_id=id)
+    seconds = time.monotonic() - began
+    try:
+        with database.translated_errors(), database.write() as tx:
+            audit_records.keep(tx, report, campaign_id=id, actor=actor, took_ms=int(seconds * 1000))
+    except (LedgerUnreachable, LedgerUnfit) as error:
+        return Audited(report, seconds, str(error))
+    return Audited(report, seconds)
 
 
 def as_json(report: Report) -> dict[str, Any]:
@@ -48,23 +76,40 @@ def keep(
     tx: Connection, report: Report, *, actor: str, seconds: float, end: Callable[[Mapping[str, Any]], bool]
 ) -> bool:
     """Keep what the job found, in the transaction that ends it by ``end``; returns whether that still had it."""
-    holds = {"holds": report.holds}
-    if not end(holds):
+    if not end({"holds": report.holds}):
         return False
-    at = format_instant(read_clock(tx))
-    kept = as_json(report) | {"at": at, "seconds": round(seconds, 1), "by": actor}
-    installation.put(tx, _LAST, json.dumps(kept).encode())
+    audit_records.keep(tx, report, campaign_id=None, actor=actor, took_ms=int(seconds * 1000))
     return True
 
 
 def audits(tx: Connection) -> dict[str, Any]:
-    """``last``: what the newest audit found, or None. ``running``: when the one that runs was asked for. ``error``."""
-    kept, running = installation.get(tx, _LAST), _open(tx)
+    """``last``: what the newest audit of the whole ledger found, or None. ``running``: when the one that runs was asked
+    for. ``error``: of the newest job."""
+    kept, running = audit_records.newest(tx), _open(tx)
     newest = jobs.newest(tx, KIND, requested_by=None, limit=1)
     return {
-        "last": None if kept is None else json.loads(kept),
+        "last": None if kept is None else _shown(kept),
         "running": None if running is None else format_instant(running.created_at),
         "error": newest[0].error if newest else None,
+    }
+
+
+def last(tx: Connection) -> dict[str, Any] | None:
+    """When the newest audit of the whole ledger ended, how long ago that is, and how many cases broke a rule."""
+    kept = audit_records.newest(tx)
+    if kept is None:
+        return None
+    shown = _shown(kept)
+    age_ms = max(0, read_clock(tx) - kept.ended_at)
+    return {"at": shown["at"], "age_seconds": age_ms / 1000, "broken": shown["broken"]}
+
+
+def _shown(kept: Result) -> dict[str, Any]:
+    return as_json(kept.report) | {
+        "at": format_instant(kept.ended_at),
+        "seconds": round(kept.took_ms / 1000, 1),
+        "by": kept.actor,
+        "broken": sum(each.broken for each in kept.report.findings),
     }
 
 

@@ -12,6 +12,7 @@ from bulksend.ledger.clock import read_clock
 from bulksend.ledger.database import Database
 from bulksend.messaging.states import Status
 from bulksend.messaging.units import format_instant
+from bulksend.operations import audit
 from bulksend.operations.campaigns import left_in, summaries
 from bulksend.operations.gauges import oldest_ages
 from bulksend.operations.json_shape import masked_words, to_json
@@ -25,7 +26,7 @@ _ENDINGS = ("accepted", "delivered", "read", "failed", "expired")
 
 
 def overview(of: Settings, database: Database) -> dict[str, Any]:
-    """Open campaigns, messages by status, lanes, senders, the newest acts, and the sums of the last 24 hours."""
+    """Open campaigns, messages by status, lanes, senders, the last audit, the newest acts, the sums of 24 hours."""
     hours = _hours(database)
     with database.read() as tx:
         now_ms = read_clock(tx)
@@ -39,6 +40,7 @@ def overview(of: Settings, database: Database) -> dict[str, Any]:
             "account_paused": of.account() in paused.accounts,
             "workers": len(leases.alive(tx)),
             "acts": _acts(tx),
+            "audit": audit.last(tx),
             "hours": hours,
             "day": {name: sum(each[name] for each in hours) for name in _ENDINGS},
         }

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ops.cli.arguments import Json
-from ops.cli.context import DONE, FAILED, command, ledger, settings
+from ops.cli.context import DONE, FAILED, actor, command, ledger, settings
 
 if TYPE_CHECKING:
     from bulksend.ledger.audit import Report
@@ -31,22 +31,22 @@ def audit(
     ] = None,
     json: Json = False,
 ) -> int:
-    """Prove the promises from the ledger. Exit code 1 if one is broken."""
+    """Prove the promises from the ledger, and keep the result there. Exit code 1 if one is broken."""
     from bulksend.errors import InvalidInput
     from bulksend.operations import audit as operation
-    from ops.cli.output import print_json
+    from ops.cli.output import print_json, say
 
     _check(campaign, metrics)
-    began = time.monotonic()
-    with ledger(settings()).read() as tx:
-        report = operation.audit(tx, campaign)
-    seconds = time.monotonic() - began
+    done = operation.audit_and_keep(ledger(settings()), campaign=campaign, actor=actor())
+    report = done.report
     print_json(operation.as_json(report)) if json else _show(report)
+    if done.not_kept is not None:
+        say(f"This result is not kept: {done.not_kept}", "yellow")
     if metrics is not None:
         from ops.audit_metrics import write_metrics
 
         try:
-            write_metrics(report, metrics, finished_at=time.time(), seconds=seconds)
+            write_metrics(report, metrics, finished_at=time.time(), seconds=done.seconds)
         except OSError as error:
             raise InvalidInput(f"--metrics: {metrics} cannot be written: {error.strerror}") from None
     return DONE if report.holds else FAILED

@@ -17,6 +17,7 @@ from bulksend.ledger.schema.access import (
     sessions,
     users,
 )
+from bulksend.ledger.schema.audits import audits
 from bulksend.ledger.schema.base import Counter, Id, Instant, installation, metadata
 from bulksend.ledger.schema.campaigns import (
     campaign_counts,
@@ -88,6 +89,7 @@ __all__ = [
     "acts",
     "api_keys",
     "attempts",
+    "audits",
     "campaign_counts",
     "campaign_minutes",
     "campaigns",

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 
-from bulksend.ledger import operator_log
+from bulksend.ledger import audit_records, operator_log
+from bulksend.ledger.audit import Finding, Report
 from bulksend.ledger.operator_log import Actor, Sought
-from bulksend.operations import acts
+from bulksend.operations import acts, audit
 from bulksend.operations.access import Role
 from tests.html_pages import Html
 from tests.integration.web.conftest import ON_ONE_DATABASE, Web
@@ -130,6 +131,22 @@ def test_an_audit_runs_in_the_background_and_its_result_stays(web: Web) -> None:
     assert "admin-user" in text
     rows = web.get("/system").rows(".//*[@id='audit-rules']//tbody/tr")
     assert {row[1] for row in rows} == {"✓ Holds"}
+
+
+def test_an_audit_of_the_command_line_is_shown_with_who_ran_it(web: Web) -> None:
+    assert "No audit yet" in web.get("/").text(".//*[@id='numbers']")
+    audit.audit_and_keep(web.api.ledger, actor="cron@host")
+    assert "cron@host" in web.get("/system").text(".//*[@id='audit']")
+    assert "since the last audit every promise held" in web.get("/").text(".//*[@id='numbers']")
+    with web.api.ledger.write() as tx:
+        report = Report([Finding("nothing lost", "", 5, 1234, ["c-1: 5 counted, 4 there, 0 deleted"])], {})
+        audit_records.keep(tx, report, campaign_id=None, actor="ann", took_ms=60_000)
+    assert "it found 1,234 violations" in web.get("/").text(".//*[@id='numbers']")
+    html = web.get("/system", Role.VIEWER)
+    (row,) = html.rows(".//*[@id='audit-rules']//tbody/tr")
+    assert row[:4] == ["nothing lost", "✕ Broken", "5", "1,234"]
+    assert row[4].endswith("c-1: 5 counted, 4 there, 0 deleted")
+    assert "every message that intake counted" in row[4]
 
 
 def test_one_audit_at_a_time(web: Web) -> None:
