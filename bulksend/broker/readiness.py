@@ -11,6 +11,7 @@ import secrets
 import redis
 
 from bulksend.errors import ServerProblem, Unfit
+from bulksend.messaging.sentences import say
 from bulksend.messaging.states import LANES
 
 #: The first part of every key of the limiter and the relay; the keys of lanes and of kombu have other names.
@@ -189,10 +190,13 @@ def eviction_problem(client: redis.Redis) -> ServerProblem | None:
     if policy in ("noeviction", ""):
         return None
     return ServerProblem(
-        f"maxmemory-policy is {policy}: when it is full it would silently delete jobs and limits",
-        "redis-cli CONFIG SET maxmemory-policy noeviction, and the same in its configuration file"
+        say(
+            "maxmemory-policy is {policy}: when it is full it would silently delete jobs and limits",
+            policy=policy,
+        ),
+        say("redis-cli CONFIG SET maxmemory-policy noeviction, and the same in its configuration file")
         if may_configure
-        else "set maxmemory-policy to noeviction where this server is managed",
+        else say("set maxmemory-policy to noeviction where this server is managed"),
         fatal=may_configure,
     )
 

@@ -26,6 +26,7 @@ from bulksend.messaging.outcome import (
     Throttled,
     Unknown,
 )
+from bulksend.messaging.sentences import Sentence, joined, say
 
 SECOND_MS = 1000
 DAY_MS = 24 * 60 * 60 * SECOND_MS
@@ -53,7 +54,7 @@ class CodeRow:
 
     family: Family
     codes: tuple[int, ...]
-    meaning: str
+    meaning: Sentence
     make: MakeOutcome
     """The outcome if nothing was sent."""
     source: str
@@ -64,7 +65,7 @@ class CodeRow:
     def outcome(self, code: int, retry_after_ms: int | None = None, *, vouched: bool = False) -> Outcome:
         """The outcome of ``code``; ``vouched``: it means "not sent" by the operator's word."""
         text = code_text(self.family, code)
-        outcome = self.make(text, f"{self.meaning} ({text})", retry_after_ms)
+        outcome = self.make(text, say("{why} ({code})", why=self.meaning, code=text), retry_after_ms)
         if isinstance(outcome, Refused | Throttled) and not (self.not_sent or vouched):
             return _as_unknown(outcome)
         return outcome
@@ -73,10 +74,10 @@ class CodeRow:
 def _as_unknown(outcome: Refused | Throttled) -> Unknown:
     """A proxy may have passed the request on before it answered. The remedy for other messages stays."""
     kept = replace(outcome.remedy, retry=Retry.NEVER, never_otp=False, min_wait_ms=0, breaker=True)
-    return Unknown(f"{outcome.why}; {_MAYBE}", outcome.code, kept)
+    return Unknown(joined([outcome.why, _MAYBE]), outcome.code, kept)
 
 
-_MAYBE = "it may have gone out"
+_MAYBE = say("it may have gone out")
 
 
 def code_text(family: Family, code: int) -> str:
@@ -98,7 +99,7 @@ def _throttled(scope: Scope, remedy: Remedy) -> MakeOutcome:
 
 
 def _unknown(remedy: Remedy) -> MakeOutcome:
-    return lambda code, why, _: Unknown(f"{why}; {_MAYBE}", code, remedy)
+    return lambda code, why, _: Unknown(joined([why, _MAYBE]), code, remedy)
 
 
 # -- what follows from a code -----------------------------------------------------------------------------
@@ -162,21 +163,21 @@ _LISTED_132XXX = (
 def _retcode(
     codes: Iterable[int], meaning: str, make: MakeOutcome, source: str, not_sent: str = ""
 ) -> CodeRow:
-    return CodeRow(Family.RETCODE, tuple(codes), meaning, make, source, not_sent)
+    return CodeRow(Family.RETCODE, tuple(codes), Sentence(meaning), make, source, not_sent)
 
 
 def _whatsapp(
     codes: Iterable[int], meaning: str, make: MakeOutcome, source: str = "M1; action: choice"
 ) -> CodeRow:
     # Only read beside RetCode 17115.
-    return CodeRow(Family.WHATSAPP, tuple(codes), meaning, make, source, FAILED)
+    return CodeRow(Family.WHATSAPP, tuple(codes), Sentence(meaning), make, source, FAILED)
 
 
 def _http(
     codes: Iterable[int], meaning: str, make: MakeOutcome, source: str = "RFC 9110; action: choice"
 ) -> CodeRow:
     # No envelope: a proxy may have answered, before or after it passed the POST on.
-    return CodeRow(Family.HTTP, tuple(codes), meaning, make, source)
+    return CodeRow(Family.HTTP, tuple(codes), Sentence(meaning), make, source)
 
 
 V1, V6, V7 = "V1; action: choice", "V6; action: choice", "V7; action: choice"
@@ -534,52 +535,67 @@ def _codes_text(codes: tuple[int, ...]) -> str:
 
 def _consequence(row: CodeRow) -> str:
     outcome = row.outcome(row.codes[0] if row.codes else 0)
-    return "; ".join([_outcome_text(outcome), *_remedy_texts(getattr(outcome, "remedy", Remedy()))])
+    return joined([_outcome_text(outcome), *_remedy_texts(getattr(outcome, "remedy", Remedy()))])
 
 
 def _outcome_text(outcome: Outcome) -> str:
     match outcome:
         case Throttled(scope=scope):
-            return f"not sent, throttled ({scope})"
+            return say("not sent, throttled ({scope})", scope=_named(scope))
         case Unknown():
-            return "unknown: it may have gone out, never sent again by itself"
+            return say("unknown: it may have gone out, never sent again by itself")
         case Refused() | NotSent():
             return {
-                Retry.NEVER: "failed",
-                Retry.BACKOFF: "not sent, tried again with backoff",
-                Retry.FEW: "not sent, tried again at most twice",
-                Retry.FREE: "not sent, stays queued at no cost",
+                Retry.NEVER: say("failed"),
+                Retry.BACKOFF: say("not sent, tried again with backoff"),
+                Retry.FEW: say("not sent, tried again at most twice"),
+                Retry.FREE: say("not sent, stays queued at no cost"),
             }[outcome.remedy.retry]
         case _:
-            return "accepted"
+            return say("accepted")
+
+
+def _named(scope: Scope) -> Sentence:
+    return {
+        Scope.PAIR: say("pair"),
+        Scope.CAMPAIGN: say("campaign"),
+        Scope.SENDER: say("sender"),
+        Scope.ACCOUNT: say("account"),
+    }[scope]
 
 
 def _remedy_texts(remedy: Remedy) -> Iterable[str]:
     if remedy.never_otp:
-        yield "a one-time code not at all"
+        yield say("a one-time code not at all")
     if remedy.min_wait_ms:
-        yield f"not before {remedy.min_wait_ms // SECOND_MS} s"
+        yield say("not before {seconds} s", seconds=remedy.min_wait_ms // SECOND_MS)
     if remedy.pair_backoff:
-        yield "this recipient after 4^X s, X from 0"
+        yield say("this recipient after 4^X s, X from 0")
     if remedy.slow:
-        yield f"slow the {remedy.slow}"
+        yield say("slow the {scope}", scope=_named(remedy.slow))
     if remedy.pause and remedy.pause_after == 1:
-        yield f"pause the {remedy.pause}"
+        yield say("pause the {scope}", scope=_named(remedy.pause))
     elif remedy.pause:
-        yield f"pause the {remedy.pause} after {remedy.pause_after} in a row"
+        yield say(
+            "pause the {scope} after {count} in a row", scope=_named(remedy.pause), count=remedy.pause_after
+        )
     if remedy.suppress:
         yield _suppress_text(remedy.suppress)
     if remedy.breaker:
-        yield "counts towards the circuit breaker"
+        yield say("counts towards the circuit breaker")
     if remedy.alert:
-        yield "alert"
+        yield say("alert")
 
 
 def _suppress_text(suppress: Suppress) -> str:
-    what = "everything" if suppress.scope == "all" else suppress.scope
-    whom = "this country" if suppress.country else "this recipient"
-    return (
-        f"suppress {what} to {whom}"
-        + (f" for {suppress.for_ms // 3_600_000} h" if suppress.for_ms else "")
-        + (f" once seen on {suppress.after_days} different days" if suppress.after_days > 1 else "")
-    )
+    what = say("everything") if suppress.scope == "all" else say("marketing")
+    whom = say("this country") if suppress.country else say("this recipient")
+    if suppress.for_ms:
+        hours = suppress.for_ms // 3_600_000
+        return say("suppress {what} to {whom} for {hours} h", what=what, whom=whom, hours=hours)
+    if suppress.after_days > 1:
+        days = suppress.after_days
+        return say(
+            "suppress {what} to {whom} once seen on {days} different days", what=what, whom=whom, days=days
+        )
+    return say("suppress {what} to {whom}", what=what, whom=whom)

@@ -39,6 +39,7 @@ from bulksend.messaging.outcome import (
     Throttled,
     Unknown,
 )
+from bulksend.messaging.sentences import joined, say
 
 MAX_BODY = 65536
 """Bytes. The documented reply has about 150."""
@@ -46,14 +47,15 @@ MAX_ID = 256
 MAX_VENDOR_MESSAGE = 500
 MAX_RETRY_AFTER_MS = 60 * 60 * 1000
 _AT_STAGE = {
-    "pool": "no connection was free in time",
-    "connect": "no connection to the vendor",
-    "tls": "no TLS connection to the vendor",
-    "start": "the connection ended before the POST began",
-    "send": "the connection failed while the request was sent",
-    "wait": "the connection failed while waiting for the reply",
-    "read": "the connection failed while the reply was read",
+    "pool": say("no connection was free in time"),
+    "connect": say("no connection to the vendor"),
+    "tls": say("no TLS connection to the vendor"),
+    "start": say("the connection ended before the POST began"),
+    "send": say("the connection failed while the request was sent"),
+    "wait": say("the connection failed while waiting for the reply"),
+    "read": say("the connection failed while the reply was read"),
 }
+_FAILED = say("the POST failed")
 #: The wait after a POST that found every connection busy.
 POOL_WAIT_MS = 1000
 
@@ -111,10 +113,11 @@ def read_reply(
 def read_failure(failure: Failure) -> Answer:
     """The answer without a reply: NotSent if no byte was sent, else Unknown."""
     evidence = Evidence(bytes_sent=failure.bytes_sent, reply_began=failure.reply_began, error=failure.error)
-    what = f"{_AT_STAGE.get(failure.stage, 'the POST failed')} ({failure.error})"
+    stage = _AT_STAGE.get(failure.stage, _FAILED)
+    what = say("{why} ({code})", why=stage, code=failure.error)
     if failure.bytes_sent:
-        return Answer(Unknown(f"{what}; the message may have been sent"), evidence)
-    return Answer(NotSent(f"{what}; nothing was sent", _remedy_unsent(failure)), evidence)
+        return Answer(Unknown(joined([what, say("the message may have been sent")])), evidence)
+    return Answer(NotSent(joined([what, say("nothing was sent")]), _remedy_unsent(failure)), evidence)
 
 
 def _remedy_unsent(failure: Failure) -> Remedy:
@@ -137,7 +140,9 @@ def _outcome(reply: ParsedReply, whatsapp_code: int | None, vouched: Set[int]) -
         # A MessageId means accepted, so an answer that also refuses proves neither.
         remedy = Remedy(breaker=True, alert=True)
         return Unknown(
-            f"{outcome.why}, but the reply has a MessageId; it may have gone out", outcome.code, remedy
+            say("{why}, but the reply has a MessageId; it may have gone out", why=outcome.why),
+            outcome.code,
+            remedy,
         )
     return outcome
 

@@ -15,6 +15,7 @@ from bulksend.ledger.clock import read_clock
 from bulksend.ledger.database import prefer_indexes
 from bulksend.ledger.schema import Id, campaigns, messages
 from bulksend.messaging.canary import CanaryRules, CanaryState, Next, Slice, judge, slice_of, slice_size
+from bulksend.messaging.sentences import say
 from bulksend.messaging.states import LEFT, SENT, Status
 
 _OPEN = (CanaryState.PENDING, CanaryState.SENDING)
@@ -37,9 +38,9 @@ def advance(tx: Connection, campaign: Campaign, rules: CanaryRules, *, actor: st
     found = look(tx, campaign)
     follows, why = judge(found, rules, read_clock(tx))
     if follows is Next.GO:
-        _pass(tx, campaign, f"passed: {why}", actor=actor)
+        _pass(tx, campaign, say("passed: {why}", why=why), actor=actor)
     elif follows is Next.PAUSE:
-        failed = f"canary failed: {why}; a resume sends the rest"
+        failed = say("canary failed: {why}; a resume sends the rest", why=why)
         if pauses.pause_campaign(tx, campaign.id, actor=actor, why=failed):
             tx.execute(_from(campaign, canary_state=CanaryState.FAILED.value))
     return follows

@@ -26,6 +26,7 @@ from bulksend.ledger.ids import new_id
 from bulksend.ledger.schema import messages
 from bulksend.messaging.exclusions import Cap, Exclusions, PeopleOf, exceeds_cap
 from bulksend.messaging.number_forms import canonical_number, number_forms
+from bulksend.messaging.sentences import say
 from bulksend.messaging.states import UNSENT, WAITING, Kind, Status
 from bulksend.messaging.units import counted
 
@@ -194,8 +195,10 @@ def _left_out(
 def cap_error(cap: Cap) -> str:
     """The error of a message that a cap left out."""
     within = str(cap).partition("/")[2]
-    return (
-        f"cap: this person gets {counted(cap.most, 'marketing message')} in {within} already, sent or waiting"
+    return say(
+        "cap: this person gets {messages} in {time} already, sent or waiting",
+        messages=counted(cap.most, "marketing message"),
+        time=within,
     )
 
 
@@ -220,10 +223,10 @@ class _Rules(NamedTuple):
             ids,
             [(place[of.campaign], of.unsent) for of in exclusions.only],
             [
-                (place[of.campaign], of.unsent, f"exclude: this person is of campaign {of}")
+                (place[of.campaign], of.unsent, say("exclude: this person is of campaign {id}", id=of))
                 for of in exclusions.exclude
             ],
-            f"only: this person is not of campaign {' or '.join(map(str, exclusions.only))}",
+            say("only: this person is not of campaign {ids}", ids=" or ".join(map(str, exclusions.only))),
             "" if exclusions.cap is None else cap_error(exclusions.cap),
         )
 

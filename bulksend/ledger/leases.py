@@ -28,6 +28,7 @@ from bulksend.ledger.settle import Settlement, settle
 from bulksend.messaging.outcome import Evidence, NotSent
 from bulksend.messaging.states import CampaignStatus, Kind, OnUnknown, Status
 
+_LOST_BEFORE = "its worker was lost before the POST began"
 MAX_STRIKES = 3
 """A message fails when this many workers died while rendering it, by their flight records."""
 
@@ -161,7 +162,7 @@ def _release_unsent(tx: Connection, lease: str, begun: Iterable[str]) -> list[st
             finished_at=current_ms(),
             bytes_sent=False,
             reply_began=False,
-            error=f"{WORKER_LOST} before the POST began",
+            error=_LOST_BEFORE,
         )
     )
     ids = [str(row.id) for row in rows]
@@ -180,7 +181,7 @@ def _clear_unsent(tx: Connection, lease: str, begun: Iterable[str]) -> list[str]
                 AND a.id NOT IN (SELECT p.id FROM {table(tx, IDS)})"""  # noqa: S608 - our own words
     named = {"lease": lease, "lost": WORKER_LOST}
     rows = tx.execute(statement(sql), bound(tx, IDS, [(id,) for id in begun]) | named).all()
-    why = f"{WORKER_LOST} before the POST began"
+    why = _LOST_BEFORE
     settle(
         tx,
         [

@@ -16,6 +16,7 @@ from bulksend.ledger.database import among
 from bulksend.ledger.ids import is_id
 from bulksend.ledger.schema import attempts, campaigns, messages, receipts
 from bulksend.messaging.masking import mask_digits
+from bulksend.messaging.sentences import Sentence, say
 from bulksend.messaging.states import CampaignStatus, Kind, Status
 
 #: The ways in which a person may resolve an unknown message, and its new status.
@@ -85,6 +86,14 @@ def receipts_of(tx: Connection, id: str) -> list[RowMapping]:
     )
 
 
+def _resolved_as(as_: str, why: str) -> Sentence:
+    if as_ == "accepted":
+        return say("resolved as accepted: {why}", why=why)
+    if as_ == "failed":
+        return say("resolved as failed: {why}", why=why)
+    return say("resolved as resend: {why}", why=why)
+
+
 def resolve(tx: Connection, id: str, *, as_: str, actor: str, why: str) -> Status:
     """Resolve an unknown message as ``accepted``, ``failed`` or ``resend``; returns its new status.
 
@@ -94,7 +103,7 @@ def resolve(tx: Connection, id: str, *, as_: str, actor: str, why: str) -> Statu
     check_resolution(as_, why)
     row = check_resolve(tx, id, as_=as_)
     target = RESOLUTIONS[as_]
-    values: dict[str, Any] = {"status": target.value, "error": storable(f"resolved as {as_}: {why}", 500)}
+    values: dict[str, Any] = {"status": target.value, "error": storable(_resolved_as(as_, why), 500)}
     if target is Status.QUEUED:
         values |= {"due_at": current_ms(), "ended_at": None, "owner": None}
     elif target is Status.ACCEPTED:

@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from bulksend.errors import InvalidValue
+from bulksend.messaging.sentences import say
 from bulksend.messaging.states import Status
 from bulksend.messaging.units import counted, format_duration, format_share, parse_share
 
@@ -98,29 +99,45 @@ def slice_of(size: int, left: int, statuses: Mapping[Status, int], sent_ms: int 
 
 def judge(found: Slice, rules: CanaryRules, now_ms: int) -> tuple[Next, str]:
     """What follows, and why. It is decided as soon as what is still awaited cannot change it."""
-    shares = f"of {counted(found.size, 'message')} {found.delivered:,} delivered, {found.failed:,} failed"
+    messages = counted(found.size, "message")
+    shares = say(
+        "of {messages} {delivered} delivered, {failed} failed",
+        messages=messages,
+        delivered=f"{found.delivered:,}",
+        failed=f"{found.failed:,}",
+    )
     most_failed = rules.max_failed * found.size + _EXACT
     if found.failed > most_failed:
-        return Next.PAUSE, f"{shares}: more than {format_share(rules.max_failed)} failed"
+        share = format_share(rules.max_failed)
+        return Next.PAUSE, say("{first}: more than {share} failed", first=shares, share=share)
     if found.left:
-        return Next.WAIT, f"{shares}, {found.left:,} to send"
+        return Next.WAIT, say("{first}, {count} to send", first=shares, count=f"{found.left:,}")
     if found.sent_ms is None:
-        return Next.PAUSE, f"none of its {counted(found.size, 'message')} could be sent"
+        return Next.PAUSE, say("none of its {messages} could be sent", messages=messages)
     enough = found.delivered >= rules.min_delivered * found.size - _EXACT
     if enough and found.size - found.delivered <= most_failed:
         return Next.GO, shares
     over_ms = found.sent_ms + rules.wait_ms
     if now_ms < over_ms:
-        return Next.WAIT, f"{shares}; its receipts are awaited for {format_duration(over_ms - now_ms)} more"
+        left = format_duration(over_ms - now_ms)
+        return Next.WAIT, say(
+            "{first}; its receipts are awaited for {length} more", first=shares, length=left
+        )
     if enough:
         return Next.GO, shares
     waited = format_duration(rules.wait_ms)
     if not found.delivered + found.failed:
         return (
             Next.PAUSE,
-            f"no receipt came within {waited}: see `bulksend doctor` and `bulksend receipts list`",
+            say(
+                "no receipt came within {length}: see `bulksend doctor` and `bulksend receipts list`",
+                length=waited,
+            ),
         )
-    return (
-        Next.PAUSE,
-        f"{shares} within {waited}: fewer than {format_share(rules.min_delivered)} were delivered",
+    fewer = say(
+        "{first} within {length}: fewer than {share} were delivered",
+        first=shares,
+        length=waited,
+        share=format_share(rules.min_delivered),
     )
+    return Next.PAUSE, fewer

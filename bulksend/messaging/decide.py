@@ -28,6 +28,7 @@ from bulksend.messaging.outcome import (
     Throttled,
     Unknown,
 )
+from bulksend.messaging.sentences import joined, say
 from bulksend.messaging.states import Kind, OnUnknown, Status
 
 
@@ -161,8 +162,8 @@ def _not_sent(
         return failed
     most = policy.max_tries if remedy.retry is Retry.BACKOFF else min(policy.few_tries, policy.max_tries)
     if tries >= most:
-        spent = "its only try is spent" if most == 1 else f"its {most} tries are spent"
-        return failed._replace(error=f"{outcome.why}; {spent}")
+        spent = say("its only try is spent") if most == 1 else say("its {count} tries are spent", count=most)
+        return failed._replace(error=joined([outcome.why, spent]))
     wait_ms = max(_backoff_ms(subject.tries, policy, dice), remedy.min_wait_ms)
     return Decision(Status.RETRY, now_ms + wait_ms, tries, subject.waits, outcome.why, outage=outage)
 
@@ -190,7 +191,7 @@ def _in_time(decision: Decision, subject: AttemptedMessage) -> Decision:
     return decision._replace(
         status=Status.EXPIRED,
         due_at_ms=None,
-        error=f"{decision.error}; its time to live ends before the next try",
+        error=joined([decision.error, say("its time to live ends before the next try")]),
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from bulksend.messaging.sentences import say
 from bulksend.messaging.states import SENT, Kind, Status
 from bulksend.messaging.units import counted, format_share, parse_share
 
@@ -80,7 +81,10 @@ def too_many_failed(found: Results, limit: FailureLimit) -> str | None:
     """
     if limit.share >= 1 or found.failed <= limit.share * max(limit.window, found.tried) + 1e-9:
         return None
-    return (
-        f"{found.failed:,} of its last {counted(max(found.tried, found.failed), 'message')} failed; the limit is "
-        f"{format_share(limit.share)} of {max(limit.window, found.tried):,}"
+    return say(
+        "{failed} of its last {messages} failed; the limit is {share} of {window}",
+        failed=f"{found.failed:,}",
+        messages=counted(max(found.tried, found.failed), "message"),
+        share=format_share(limit.share),
+        window=f"{max(limit.window, found.tried):,}",
     )

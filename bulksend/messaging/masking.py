@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from bulksend.messaging.sentences import Sentence
+
 _DIGITS = re.compile(r"\d{7,}")
 
 
@@ -15,7 +17,12 @@ def mask_phone(phone: str) -> str:
 
 
 def mask_digits(text: str) -> str:
-    """Mask every run of seven digits or more in free text, such as a vendor's error message."""
+    """Mask every run of seven digits or more in free text, such as a vendor's error message.
+
+    A sentence stays one.
+    """
+    if isinstance(text, Sentence):
+        return text.changed(mask_digits)
     return _DIGITS.sub(lambda found: mask_phone(found.group()), text)
 
 

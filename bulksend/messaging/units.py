@@ -14,6 +14,7 @@ from typing import TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from bulksend.errors import InvalidValue
+from bulksend.messaging.sentences import Sentence, say
 
 # The parameter ``timezone`` of parse_instant_ms hides the class of that name; UTC is needed beside it.
 UTC = timezone.utc  # noqa: UP017
@@ -73,18 +74,18 @@ def format_duration(ms: int) -> str:
     if ms < 0:
         return "-" + format_duration(-ms)
     if ms < 59_950:
-        return f"{ms / 1000:.1f}s" if ms % 1000 else f"{ms // 1000}s"
+        return say("{s}s", s=f"{ms / 1000:.1f}" if ms % 1000 else ms // 1000)
     seconds = round(ms / 1000)
     if seconds < 3600:
-        return f"{seconds // 60}m {seconds % 60:02d}s"
+        return say("{m}m {s}s", m=seconds // 60, s=f"{seconds % 60:02d}")
     if seconds < 86_400:
-        return f"{seconds // 3600}h {seconds % 3600 // 60:02d}m"
-    return f"{seconds // 86_400}d {seconds % 86_400 // 3600}h"
+        return say("{h}h {m}m", h=seconds // 3600, m=f"{seconds % 3600 // 60:02d}")
+    return say("{d}d {h}h", d=seconds // 86_400, h=seconds % 86_400 // 3600)
 
 
 def counted(count: int, one: str, many: str = "") -> str:
     """``1 message``, ``2,000 messages``; ``many`` where the plural is not ``one`` with an s."""
-    return f"{count:,} {one if count == 1 else many or one + 's'}"
+    return Sentence(f"{{count}} {one if count == 1 else many or one + 's'}", {"count": f"{count:,}"})
 
 
 def format_age(ms: int) -> str:

@@ -18,6 +18,7 @@ from bulksend.ledger.campaigns import Campaign
 from bulksend.ledger.database import Database
 from bulksend.messaging.canary import CanaryState
 from bulksend.messaging.masking import mask_digits
+from bulksend.messaging.sentences import say
 from bulksend.messaging.units import format_in_zone
 from bulksend.settings import Settings
 
@@ -117,7 +118,7 @@ def check_redis(of: Settings) -> RedisCheck:
         )
     if not leads:
         blockers.append(
-            blocker("relay", "no relay is running: scheduled messages wait", "start bulksend relay")
+            blocker("relay", say("no relay is running: scheduled messages wait"), say("start bulksend relay"))
         )
     return RedisCheck(blockers, info, leads)
 
@@ -137,18 +138,24 @@ def _redis_state(info: Mapping[str, Any]) -> Iterator[Check]:
     if most and used > most * NEARLY_FULL:
         yield blocker(
             "Redis memory",
-            f"{used / 2**20:.0f} of {most / 2**20:.0f} MiB are used: once full it takes no jobs",
-            "raise maxmemory, or look for other data in it: redis-cli --bigkeys",
+            say(
+                "{used} of {most} MiB are used: once full it takes no jobs",
+                used=f"{used / 2**20:.0f}",
+                most=f"{most / 2**20:.0f}",
+            ),
+            say("raise maxmemory, or look for other data in it: redis-cli --bigkeys"),
         )
     if info.get("role") == "slave":
-        yield blocker("Redis role", "it is a replica and takes no jobs", "set REDIS_URL to the primary")
+        yield blocker(
+            "Redis role", say("it is a replica and takes no jobs"), say("set REDIS_URL to the primary")
+        )
     files = {"append-only file": "aof_last_write_status", "snapshot": "rdb_last_bgsave_status"}
     failed = [file for file, field in files.items() if info.get(field, "ok") != "ok"]
     if failed:
         yield blocker(
             "Redis disk",
-            f"the last write of its {' and '.join(failed)} failed: it may refuse jobs",
-            "free disk space for it; see redis-cli INFO persistence and its log",
+            say("the last write of its {files} failed: it may refuse jobs", files=" and ".join(failed)),
+            say("free disk space for it; see redis-cli INFO persistence and its log"),
         )
 
 
@@ -165,59 +172,65 @@ def _outage(of: Settings, database: Database) -> Iterator[Check]:
             replies = progress.recent_replies(tx)
         yield blocker(
             "vendor",
-            f"POSTs fail, so one at a time is tried; the last replies: {replies}",
-            "`bulksend doctor` asks the vendor itself; sending goes on after a POST that succeeds",
+            say("POSTs fail, so one at a time is tried; the last replies: {replies}", replies=replies),
+            say("`bulksend doctor` asks the vendor itself; sending goes on after a POST that succeeds"),
         )
 
 
 def _pauses(tx: Connection, of: Settings, campaign: Campaign | None) -> Iterator[Check]:
     zone = (campaign.timezone if campaign is not None else None) or of.timezone or "UTC"
 
-    def since(ms: int | None) -> str:
-        return f"paused since {format_in_zone(ms or 0, zone)} ({zone})"
+    def when(ms: int | None) -> str:
+        return f"{format_in_zone(ms or 0, zone)} ({zone})"
+
+    def since(what: str, ms: int | None, why: str | None) -> str:
+        return say("{what} has been paused since {since}: {why}", what=what, since=when(ms), why=why)
 
     account = pauses.account_pause(tx, of.account())
     if account is not None:
         yield blocker(
             "account",
-            f"{since(account[0])}: {account[1]}",
-            'remove the cause, then bulksend account resume --why "…"',
+            say("paused since {since}: {why}", since=when(account[0]), why=account[1]),
+            say('remove the cause, then bulksend account resume --why "…"'),
         )
     for sender in senders.all_senders(tx):
         if sender.paused_at is not None and (campaign is None or campaign.sender == sender.phone):
             yield blocker(
                 "sender",
-                f"{sender.phone} has been {since(sender.paused_at)}: {sender.pause_why}",
-                f'bulksend senders resume {sender.phone} --why "…"',
+                since(sender.phone, sender.paused_at, sender.pause_why),
+                say('bulksend senders resume {phone} --why "…"', phone=sender.phone),
             )
     if campaign is not None and campaign.paused_at is not None:
         yield blocker(
             "campaign",
-            f"{campaign.name} has been {since(campaign.paused_at)}: {campaign.pause_why}",
+            since(campaign.name, campaign.paused_at, campaign.pause_why),
             _way_on(campaign),
         )
     elif campaign is not None and campaign.held_after is not None:
         yield blocker(
             "canary",
-            "all rows are stored first, then its first messages are sent"
+            say("all rows are stored first, then its first messages are sent")
             if campaign.canary_state is CanaryState.PENDING
-            else f"the first {campaign.canary} of its messages are sent; the others wait for the receipts of these",
-            "it goes on or pauses by itself",
+            else say(
+                "the first {size} of its messages are sent; the others wait for the receipts of these",
+                size=campaign.canary,
+            ),
+            say("it goes on or pauses by itself"),
         )
 
 
 def _way_on(campaign: Campaign) -> str:
     if campaign.is_unscheduled:
-        return f"bulksend campaigns set {campaign.id} --at TIME"
-    return f'bulksend campaigns resume {campaign.id} --why "…"'
+        return say("bulksend campaigns set {id} --at TIME", id=campaign.id)
+    return say('bulksend campaigns resume {id} --why "…"', id=campaign.id)
 
 
 def _no_worker(tx: Connection) -> Iterator[Check]:
     if not leases.alive(tx):
         yield blocker(
             "workers",
-            "no worker is running: nothing is sent",
-            "start bulksend worker and bulksend relay, or bulksend up",
+            say("no worker is running: nothing is sent"),
+            say("start bulksend worker and bulksend relay, or bulksend up"),
         )
 
 
@@ -227,8 +240,8 @@ def _missing_keys(tx: Connection, of: Settings, campaign: Campaign | None) -> It
         if any(not cipher.has_key_of(payload) for payload in due.next_payloads(tx, each.id)):
             yield blocker(
                 "encryption key",
-                f"messages of {each.name} are encrypted with a key that is not set",
-                "append the old key, after a comma, to BULKSEND_ENCRYPTION_KEY of every process",
+                say("messages of {name} are encrypted with a key that is not set", name=each.name),
+                say("append the old key, after a comma, to BULKSEND_ENCRYPTION_KEY of every process"),
             )
             return
 
@@ -243,4 +256,8 @@ def _full_disks(of: Settings, database: Database) -> Iterator[Check]:
             continue
         free = shutil.disk_usage(folder).free
         if free < LEAST_FREE:
-            yield blocker(f"{name} disk", f"{free / 2**20:.0f} MiB free at {folder}", "free disk space")
+            yield blocker(
+                f"{name} disk",
+                say("{free} MiB free at {folder}", free=f"{free / 2**20:.0f}", folder=folder),
+                say("free disk space"),
+            )

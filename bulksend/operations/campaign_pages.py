@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 from bulksend.errors import InvalidValue
 from bulksend.gateway.error_codes import explain
 from bulksend.ledger import campaign_timeline, campaigns, counters, progress
+from bulksend.messaging.sentences import say
 from bulksend.messaging.states import Status
 from bulksend.messaging.units import format_instant
 from bulksend.operations.campaigns import reasons_sampled
@@ -16,8 +17,8 @@ from bulksend.operations.json_shape import Page
 
 #: What follows from endings without a code of the vendor.
 _REMEDIES = {
-    "unknown": "a receipt settles it, or a person with `messages resolve`",
-    "expired": "not sent; a longer time to live or a higher rate lets more of them out",
+    "unknown": say("a receipt settles it, or a person with `messages resolve`"),
+    "expired": say("not sent; a longer time to live or a higher rate lets more of them out"),
 }
 
 

@@ -10,6 +10,7 @@ from bulksend.errors import InvalidValue
 from bulksend.ledger.campaigns import Campaign
 from bulksend.ledger.encryption import CannotDecrypt, Cipher
 from bulksend.messaging import ContentTemplate, Kind, MessageType
+from bulksend.messaging.sentences import say
 
 CODE_WITHHELD = "a one-time code is not shown"
 WIPED = "its content was wiped"
@@ -35,7 +36,7 @@ def content_of(
     except CannotDecrypt as error:
         return None, str(error)
     except (InvalidValue, KeyError) as error:
-        return None, f"it cannot be rebuilt: {error}"
+        return None, say("it cannot be rebuilt: {why}", why=error)
 
 
 class Variables:

@@ -15,6 +15,7 @@ from bulksend.ledger.encryption import Cipher
 from bulksend.ledger.search import Query
 from bulksend.messaging import Kind, Status, parse_recipient
 from bulksend.messaging.media_references import our_files, reference
+from bulksend.messaging.sentences import say
 from bulksend.messaging.states import MessageType
 from bulksend.messaging.units import parse_choice, parse_instant_ms
 from bulksend.operations import export
@@ -38,7 +39,7 @@ _ATTEMPT_FIELDS = (
 _RECEIPT_FIELDS = ("status", "at", "received_at", "code", "why")
 #: The lists of a message whose texts may hold a number.
 _LISTS = ("attempts", "receipts", "acts")
-CONTENT_HIDDEN = "the content is shown to the roles that may send"
+CONTENT_HIDDEN = say("the content is shown to the roles that may send")
 #: Fields of the ledger's row that are not shown; ``attempts`` is the list of them instead.
 _HIDDEN = ("owner", "attempt_id", "attempts")
 

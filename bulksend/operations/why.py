@@ -13,8 +13,9 @@ from bulksend.ledger.database import Database
 from bulksend.ledger.endings import NOT_SENT_AGAIN
 from bulksend.limits import Ask, Gate, SenderLimits
 from bulksend.messaging import Kind, Status
+from bulksend.messaging.sentences import joined, say
 from bulksend.messaging.states import ENDED, SENT
-from bulksend.messaging.units import NEVER_MS, counted, format_duration, format_in_zone, format_schedule
+from bulksend.messaging.units import NEVER_MS, format_duration, format_in_zone, format_schedule
 from bulksend.operations.json_shape import to_json
 
 if TYPE_CHECKING:
@@ -51,15 +52,17 @@ class Why:
 
 
 _ENDINGS = {
-    Status.ACCEPTED: "nothing holds it: the vendor accepted it; receipts report its delivery",
-    Status.DELIVERED: "nothing holds it: it was delivered",
-    Status.READ: "nothing holds it: it was read",
-    Status.FAILED: "it failed and is not tried again",
-    Status.EXPIRED: "its time to live passed before it could be sent",
-    Status.SUPPRESSED: "its recipient must not get this kind of message",
-    Status.CANCELLED: "its campaign was cancelled",
-    Status.SUPERSEDED: "a newer code for the same person and purpose was sent in its place",
-    Status.UNKNOWN: "it may have gone out; a receipt settles it, or a person with `bulksend messages resolve`",
+    Status.ACCEPTED: say("nothing holds it: the vendor accepted it; receipts report its delivery"),
+    Status.DELIVERED: say("nothing holds it: it was delivered"),
+    Status.READ: say("nothing holds it: it was read"),
+    Status.FAILED: say("it failed and is not tried again"),
+    Status.EXPIRED: say("its time to live passed before it could be sent"),
+    Status.SUPPRESSED: say("its recipient must not get this kind of message"),
+    Status.CANCELLED: say("its campaign was cancelled"),
+    Status.SUPERSEDED: say("a newer code for the same person and purpose was sent in its place"),
+    Status.UNKNOWN: say(
+        "it may have gone out; a receipt settles it, or a person with `bulksend messages resolve`"
+    ),
 }
 
 
@@ -100,7 +103,10 @@ def explain(
         holding = _with_pace(holding, permits, row["sender"])
     # The vendor's own replies, which may blame the request and not the vendor.
     holding = [
-        replace(h, why=h.why.replace("{}", replies, 1)) if h.gate == Gate.OUTAGE.value else h for h in holding
+        replace(h, why=say("{first}; the last replies: {replies}", first=h.why, replies=replies))
+        if h.gate == Gate.OUTAGE.value
+        else h
+        for h in holding
     ]
     if not holding:
         holding = [_its_turn(row, ahead, limits, campaign, workers, now)]
@@ -115,9 +121,9 @@ def _ending(status: Status, error: str | None) -> str:
     if not error:
         return told
     if status is Status.FAILED or status in SENT:
-        return f"{told}: {error}"
+        return say("{first}: {why}", first=told, why=error)
     if status is Status.UNKNOWN:
-        return f"{told}; its error: {error.removeprefix(NOT_SENT_AGAIN)}"
+        return say("{first}; its error: {why}", first=told, why=error.removeprefix(NOT_SENT_AGAIN))
     return error
 
 
@@ -132,12 +138,17 @@ def _by_ledger(
 ) -> list[Holding]:
     pause_of_sender = (None, None) if sender is None else (sender.paused_at, sender.pause_why)
     paused = (
-        (Gate.CAMPAIGN_PAUSED, f"campaign {campaign.name}", campaign.paused_at, campaign.pause_why),
-        (Gate.SENDER_PAUSED, "its sender", *pause_of_sender),
-        (Gate.ACCOUNT_PAUSED, "the account", *(pauses.account_pause(tx, account) or (None, None))),
+        (
+            Gate.CAMPAIGN_PAUSED,
+            say("campaign {name}", name=campaign.name),
+            campaign.paused_at,
+            campaign.pause_why,
+        ),
+        (Gate.SENDER_PAUSED, say("its sender"), *pause_of_sender),
+        (Gate.ACCOUNT_PAUSED, say("the account"), *(pauses.account_pause(tx, account) or (None, None))),
     )
     found = [
-        Holding(gate.value, f"{what} has been paused since {_when(at, zone)}: {why}", None)
+        Holding(gate.value, _paused(what, _when(at, zone), why), None)
         for gate, what, at, why in paused
         if at is not None
     ]
@@ -150,6 +161,10 @@ def _by_ledger(
     return found
 
 
+def _paused(what: str, since: str, why: str | None) -> str:
+    return say("{what} has been paused since {since}: {why}", what=what, since=since, why=why)
+
+
 def _when(ms: int, zone: str) -> str:
     return f"{format_in_zone(ms, zone)} ({zone})"
 
@@ -158,35 +173,49 @@ def _until_due(row: RowMapping, zone: str) -> Holding:
     """What it waits for until ``due_at``: its scheduled time, a backoff, or a gate that gave it back."""
     when = format_schedule(row["due_at"], zone)
     if row["gate"] == Gate.QUIET_HOURS.value:
-        gate, why = row["gate"], f"{_GATES[row['gate']]}, until {when}"
+        gate, why = row["gate"], say("{first}, until {when}", first=_GATES[row["gate"]], when=when)
     elif row["gate"] is not None:
-        gate, why = row["gate"], f"{_GATES.get(row['gate'], row['gate'])}; it is due again at {when}"
+        first = _GATES.get(row["gate"], row["gate"])
+        gate, why = row["gate"], say("{first}; it is due again at {when}", first=first, when=when)
     elif row["status"] == "retry":
         gate, why = (
             Gate.BACKOFF.value,
-            f"attempt {row['attempts']}: {row['error']}; the next is due at {when}",
+            say(
+                "attempt {n}: {why}; the next is due at {when}",
+                n=row["attempts"],
+                why=row["error"],
+                when=when,
+            ),
         )
     else:
-        gate, why = Gate.DUE_TIME.value, f"it is scheduled for {when}"
+        gate, why = Gate.DUE_TIME.value, say("it is scheduled for {when}", when=when)
     return Holding(gate, why, row["due_at"])
 
 
 #: Gates that a slower pace makes longer.
 _RATES = frozenset({Gate.SENDER_RATE.value, Gate.ACCOUNT_RATE.value})
 _GATES = {
-    Gate.SENDER_RATE.value: "its sender's rate is used up",
-    Gate.ACCOUNT_RATE.value: "the account's rate is used up",
-    Gate.CAMPAIGN_RATE.value: "its campaign's rate is used up",
-    Gate.PAIR_RATE.value: "its recipient got too many messages from this sender (limit: 1 per 6 s, burst 45)",
-    Gate.QUOTA.value: "all senders of the account have together reached its quota of unique recipients in 24 h",
-    Gate.SENDER_PAUSED.value: "its sender is paused",
-    Gate.CAMPAIGN_PAUSED.value: "its campaign is paused",
-    Gate.ACCOUNT_PAUSED.value: "the account is paused",
-    Gate.OUTAGE.value: "POSTs to the vendor fail, so one at a time is tried until one succeeds; the last replies: {}",
-    Gate.COLD.value: "the limiter lost its data and is being restored",
-    Gate.CANARY.value: "its campaign sends a first part, whose receipts decide whether the others follow",
-    Gate.QUIET_HOURS.value: "there are quiet hours at its recipient's",
-    Gate.NEWER_CODE.value: "a newer code for this person and purpose waits; this one is sent if that one cannot be",
+    Gate.SENDER_RATE.value: say("its sender's rate is used up"),
+    Gate.ACCOUNT_RATE.value: say("the account's rate is used up"),
+    Gate.CAMPAIGN_RATE.value: say("its campaign's rate is used up"),
+    Gate.PAIR_RATE.value: say(
+        "its recipient got too many messages from this sender (limit: 1 per 6 s, burst 45)"
+    ),
+    Gate.QUOTA.value: say(
+        "all senders of the account have together reached its quota of unique recipients in 24 h"
+    ),
+    Gate.SENDER_PAUSED.value: say("its sender is paused"),
+    Gate.CAMPAIGN_PAUSED.value: say("its campaign is paused"),
+    Gate.ACCOUNT_PAUSED.value: say("the account is paused"),
+    Gate.OUTAGE.value: say("POSTs to the vendor fail, so one at a time is tried until one succeeds"),
+    Gate.COLD.value: say("the limiter lost its data and is being restored"),
+    Gate.CANARY.value: say(
+        "its campaign sends a first part, whose receipts decide whether the others follow"
+    ),
+    Gate.QUIET_HOURS.value: say("there are quiet hours at its recipient's"),
+    Gate.NEWER_CODE.value: say(
+        "a newer code for this person and purpose waits; this one is sent if that one cannot be"
+    ),
 }
 
 
@@ -216,8 +245,10 @@ def _with_pace(holding: list[Holding], permits: RedisPermits, sender: str) -> li
     """The same; where a rate holds the message, with the part of it that the vendor's throttling left."""
     if not any(each.gate in _RATES for each in holding) or (pace := permits.pace_of(sender)) >= 1:
         return holding
-    slower = f"the vendor throttled its sender, which uses {pace:.0%} of its rate now"
-    return [replace(each, why=f"{each.why}; {slower}") if each.gate in _RATES else each for each in holding]
+    slower = say("the vendor throttled its sender, which uses {share} of its rate now", share=f"{pace:.0%}")
+    return [
+        replace(each, why=joined([each.why, slower])) if each.gate in _RATES else each for each in holding
+    ]
 
 
 def _its_turn(
@@ -229,18 +260,22 @@ def _its_turn(
     now: int,
 ) -> Holding:
     if not workers:
-        return Holding("no_worker", "no worker is running; start one with `bulksend worker`", None)
+        return Holding("no_worker", say("no worker is running; start one with `bulksend worker`"), None)
     if row["status"] in ("claimed", "sending"):
-        return Holding("in_hand", f"a worker is about to send it ({row['status']})", now)
+        return Holding("in_hand", say("a worker is about to send it ({status})", status=row["status"]), now)
     rate = min(limits.rate, campaign.rate or limits.rate)
     seconds = ahead / rate
     gate = (
         Gate.CAMPAIGN_RATE if campaign.rate is not None and campaign.rate < limits.rate else Gate.SENDER_RATE
     )
-    more = f"{AHEAD_COUNTED:,} messages or more" if ahead >= AHEAD_COUNTED else counted(ahead, "message")
-    first = f"{more} of its campaign {'is' if ahead == 1 else 'are'} sent before it"
-    return Holding(
-        gate.value,
-        f"{first} at {rate:g}/s, about {format_duration(int(seconds * 1000))}",
-        now + int(seconds * 1000),
-    )
+    values = {"count": f"{ahead:,}", "rate": f"{rate:g}", "length": format_duration(int(seconds * 1000))}
+    if ahead >= AHEAD_COUNTED:
+        why = say(
+            "{count} messages or more of its campaign are sent before it at {rate}/s, about {length}",
+            **values,
+        )
+    elif ahead == 1:
+        why = say("{count} message of its campaign is sent before it at {rate}/s, about {length}", **values)
+    else:
+        why = say("{count} messages of its campaign are sent before it at {rate}/s, about {length}", **values)
+    return Holding(gate.value, why, now + int(seconds * 1000))

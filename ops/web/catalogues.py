@@ -1,6 +1,8 @@
 """The texts of the console: flat files of JSON, one for each page and language, with the same keys in each language.
 
 ``catalogues/en/campaigns.json`` holds the keys that begin with ``campaigns.``.
+
+``catalogues/sentences/zh-CN/*.json`` hold what the operations say: their keys are the English words of each sentence.
 """
 
 from __future__ import annotations
@@ -9,6 +11,8 @@ import json
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+
+from bulksend.messaging.sentences import Recall
 
 FOLDER = Path(__file__).parent / "catalogues"
 #: By the value of ``lang``, as each language calls itself.
@@ -26,6 +30,27 @@ def texts(language: str) -> Mapping[str, str]:
                 raise ValueError(f"{language}/{file.name}: {key} must begin with {file.stem}.")
             found[key] = text
     return found
+
+
+@cache
+def sentences(language: str) -> Mapping[str, str]:
+    """What the operations say, in a language, by its English words; empty for English.
+
+    Raises ValueError where a sentence stands in two files.
+    """
+    found: dict[str, str] = {}
+    for file in sorted((FOLDER / "sentences" / language).glob("*.json")):
+        for key, text in json.loads(file.read_text(encoding="utf-8")).items():
+            if key in found:
+                raise ValueError(f"{language}/{file.name}: {key} stands in another file too")
+            found[key] = text
+    return found
+
+
+@cache
+def recall(language: str) -> Recall:
+    """Finds the sentences of texts that the ledger keeps."""
+    return Recall(sentences(language))
 
 
 def chosen(cookie: str | None, accepted: str) -> str:

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from markupsafe import Markup
 from phonenumbers.geodata.locale import LOCALE_DATA
 
+from bulksend.messaging.sentences import RECALLED, Sentence, filled
 from ops.web import catalogues
 
 NOTHING = "–"
@@ -64,6 +65,37 @@ class Locale:
             Markup("<code>{}</code>").format(part) if number % 2 else part
             for number, part in enumerate(self.t(key, **values).split("`"))
         )
+
+    def sentence(self, text: str | None) -> Markup:
+        """What an operation says, in this language; as it is, marked as English, where it has no text in it.
+
+        The words of the vendor and of people stay as they are: they are values of a sentence, or shown without this.
+        """
+        if not text:
+            return Markup().join([NOTHING])
+        said = self._said(text)
+        if said is None:
+            return Markup('<span lang="en">{}</span>').format(text)
+        return Markup().join([said])
+
+    def words(self, text: str | None) -> str:
+        """Words of a person as they are, or the sentence that a rule wrote where a person writes them."""
+        return self._said(text or "") or text or ""
+
+    def _said(self, text: str) -> str | None:
+        """A sentence in this language; None for other words. Where a sentence has words that were kept, those too."""
+        known = catalogues.sentences(self.language)
+        if not known:
+            return text
+        recall = catalogues.recall(self.language)
+        said = text if isinstance(text, Sentence) else recall.sentence(text)
+        if said is None or said.key not in known:
+            return None
+        values = {
+            name: (self._said(value) if isinstance(value, Sentence) or name in RECALLED else None) or value
+            for name, value in said.values.items()
+        }
+        return filled(known[said.key], values)
 
     def word(self, kind: str, value: object) -> str:
         """The word for a value of a closed set, such as a status: the text of ``words.KIND.VALUE``, else the value."""

@@ -98,6 +98,8 @@ class Visit:
             "t": locale.t,
             "rich": locale.rich,
             "word": locale.word,
+            "sentence": locale.sentence,
+            "words": locale.words,
             "number": locale.number,
             "percent": locale.percent,
             "duration": locale.duration,

@@ -1,0 +1,123 @@
+"""Sentences: English text that keeps the words and values of which it was made.
+
+A sentence is a text like any other: the command line, the HTTP API and the ledger use it as it is. The console, which
+speaks other languages too, looks up its ``key``, the English words with names for the values, in a catalogue and fills
+in the same values.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
+from string import Formatter
+from types import MappingProxyType
+from typing import Any
+
+_NO_VALUES: Mapping[str, str] = MappingProxyType({})
+
+
+class Sentence(str):
+    """An English text with its ``key`` and ``values``. A value may be a sentence itself.
+
+    >>> Sentence("paused since {at}", {"at": "9:00"})
+    'paused since 9:00'
+    """
+
+    __slots__ = ("key", "values")
+    key: str
+    values: Mapping[str, str]
+
+    def __new__(cls, key: str, values: Mapping[str, str] = _NO_VALUES) -> Sentence:
+        made = super().__new__(cls, filled(key, values))
+        made.key, made.values = key, values
+        return made
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Sentence:
+        return self
+
+    def __reduce__(self) -> tuple[type[Sentence], tuple[str, dict[str, str]]]:
+        return Sentence, (self.key, dict(self.values))
+
+    def changed(self, change: Callable[[str], str]) -> Sentence:
+        """The same sentence with each value changed, such as masked."""
+        return Sentence(self.key, {name: change(value) for name, value in self.values.items()})
+
+
+def say(key: str, **values: object) -> Sentence:
+    """The sentence of a key. Without values, braces in the key stand for themselves.
+
+    The key is written out where this is called: a test looks for the Chinese text of each.
+    """
+    return Sentence(
+        key, {name: each if isinstance(each, str) else str(each) for name, each in values.items()}
+    )
+
+
+def filled(text: str, values: Mapping[str, str]) -> str:
+    """The text of a key, or of its translation, with its values."""
+    return text.format(**values) if values else text
+
+
+def joined(parts: Iterable[str]) -> str:
+    """The parts with semicolons between them; empty without parts."""
+    whole = ""
+    for part in parts:
+        whole = Sentence("{first}; {next}", {"first": whole, "next": part}) if whole else part
+    return whole
+
+
+#: Values that may be sentences themselves. In all others stand words of a person, of the vendor or of a file.
+RECALLED = frozenset({"first", "next", "why", "messages", "length"})
+#: A longer text was not made of a key.
+_LONGEST = 2_000
+_DEEPEST = 8
+
+
+class Recall:
+    """Finds the sentence of a text that was kept without its key and values, as the ledger keeps an error.
+
+    Each key gives one pattern: its words, with any text for its values. Two sentences with a mark between them are
+    looked for first, then the key with the most words.
+    """
+
+    def __init__(self, keys: Iterable[str]) -> None:
+        patterns = [(key, *_pattern(key)) for key in keys if " " in key]
+        patterns.sort(key=lambda each: -each[2] if each[2] else -math.inf)
+        self._exact = frozenset(key for key, _, _ in patterns)
+        self._patterns = [(key, pattern, words) for key, pattern, words in patterns if pattern.groups]
+
+    def sentence(self, text: str, deep: int = 0) -> Sentence | None:
+        """The sentence whose English text this is; None where there is none."""
+        if text in self._exact:
+            return Sentence(text)
+        if len(text) > _LONGEST or deep > _DEEPEST:
+            return None
+        partly: Sentence | None = None
+        for key, pattern, words in self._patterns:
+            found = pattern.fullmatch(text)
+            if found is None:
+                continue
+            values = {name: self._value(name, value, deep) for name, value in found.groupdict().items()}
+            parts = [isinstance(value, Sentence) for name, value in values.items() if name in RECALLED]
+            # A key of marks alone fits much else than what it joined.
+            if words or all(parts):
+                return Sentence(key, values)
+            if any(parts) and partly is None and not deep:
+                partly = Sentence(key, values)
+        return partly
+
+    def _value(self, name: str, text: str, deep: int) -> str:
+        return (self.sentence(text, deep + 1) if name in RECALLED else None) or text
+
+
+def _pattern(key: str) -> tuple[re.Pattern[str], int]:
+    """What the texts of a key look like, and how many letters they have in common."""
+    parts, seen, words = "", set[str](), 0
+    for literal, name, _, _ in Formatter().parse(key):
+        parts += re.escape(literal)
+        words += sum(map(str.isalpha, literal))
+        if name is not None:
+            parts += f"(?P={name})" if name in seen else f"(?P<{name}>.+)"
+            seen.add(name)
+    return re.compile(parts, re.DOTALL), words
