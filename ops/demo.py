@@ -17,16 +17,11 @@ from bulksend.messaging.units import format_instant
 from ops import run_report
 from ops.cli.output import line, print_json, say
 from ops.local.ports import free_port
-from ops.stack import ROOT, Stack, neutral_environ, running
+from ops.stack import EXAMPLES, ROOT, SENDER, Stack, neutral_environ, running
 from producer.files import FilePlan, plan_file
 from producer.intake import Intake
 
 FOLDER = Path(".bulksend/demo")
-#: In a wheel they are beside this module, in a checkout at its root.
-EXAMPLES = next(
-    folder for folder in (Path(__file__).with_name("examples"), ROOT / "examples") if folder.is_dir()
-)
-SENDER = "8615000579987"
 ALL_ROWS = 2000
 #: The one-time codes fall due while the campaign is being sent.
 CODES_AFTER_S = 8.0

@@ -39,6 +39,12 @@ from ops.local.valkey import EmbeddedValkey
 
 #: The checkout or installation that the processes import from.
 ROOT = Path(__file__).resolve().parents[1]
+#: What the docs show. In a wheel they are beside this module, in a checkout at its root.
+EXAMPLES = next(
+    folder for folder in (Path(__file__).with_name("examples"), ROOT / "examples") if folder.is_dir()
+)
+#: The sender of the examples.
+SENDER = "8615000579987"
 #: The file with the ports of the last start.
 _PORTS = "ports.json"
 _CLI = (sys.executable, "-m", "ops.cli.main")

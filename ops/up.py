@@ -2,30 +2,44 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import sys
+from contextlib import closing
 from pathlib import Path
 
+from bulksend import bootstrap
+from bulksend.operations import senders, templates
 from bulksend.settings import read_dotenv
 from ops.cli.output import say
 from ops.cli.signals import stop_event
-from ops.stack import Stack, running
+from ops.stack import EXAMPLES, SENDER, Stack, running
+
+#: What the simulated vendor lists, so that a first campaign has a sender and a template to choose.
+VENDOR = EXAMPLES / "up-vendor.json"
 
 
 def run_up(folder: Path, *, port: int) -> int:
     """``bulksend up``: start, print the settings for other terminals, and run until a signal."""
     stop = stop_event()
     # Exported variables override those of a .env in the current folder.
-    stack = Stack(folder, environ={**read_dotenv(Path(".env")), **os.environ}, api_port=port)
+    stack = Stack(
+        folder,
+        environ={**read_dotenv(Path(".env")), **os.environ},
+        api_port=port,
+        vendor_settings=json.loads(VENDOR.read_text(encoding="utf-8")),
+    )
     say(f"starting in {folder}; logs are in {folder / 'logs'}")
     with running(stack):
         if stack.simulator_origin is not None:
             say(
                 f"no credentials are set: the vendor is simulated at {stack.simulator_origin} and nothing is real"
             )
+            _read_simulated(stack)
             say(
-                "it accepts every template: only the vendor knows whether one exists and is approved",
+                f"it lists the sender {SENDER} and a few templates, and accepts every other one: "
+                "only the vendor knows whether one exists and is approved",
                 "yellow",
             )
         for name in stack.moved:
@@ -46,3 +60,13 @@ def run_up(folder: Path, *, port: int) -> int:
         stack.supervise(stop, lambda text: say(text, "red"))
         say("stopping; messages in flight are finished first")
     return 0
+
+
+def _read_simulated(stack: Stack) -> None:
+    """Put the simulated vendor's sender and templates on record, as an operator does with a real one's."""
+    of = stack.settings
+    with closing(bootstrap.database(of)) as database:
+        senders.change_sender(database, SENDER, actor="up", register_at=of.default_rate)
+        read = templates.sync(database, bootstrap.vendor_calls(of), actor="up")
+    for problem in read.problems:
+        say(problem, "yellow")

@@ -80,20 +80,22 @@ class Account:
 
     def check_sender(self, sender: str) -> Rejection | None:
         """Why this sender cannot send; None where it can."""
-        if self._settings.phones is None:
-            return None
         phone = self.phones.get(sender)
         if phone is None:
-            return Rejection("channel account not found", 17102)
+            return (
+                None
+                if self._takes_unlisted(self._settings.phones)
+                else Rejection("channel account not found", 17102)
+            )
         if phone.status not in _SENDING_STATES:
             return Rejection("(#133010) Phone number not registered", 17115)
         return None
 
     def check_template(self, content: dict[str, Any]) -> Rejection | None:
         """Why a checked template Content cannot be sent; None where it can."""
-        if self._settings.templates is None:
-            return None
         template = self.templates.get((content["name"], content["language"]["code"]))
+        if template is None and self._takes_unlisted(self._settings.templates):
+            return None
         if template is None or template.status not in {"APPROVED", *_TEMPLATE_PROBLEMS}:
             return Rejection("(#132001) Template name does not exist in the translation", 17115)
         if template.status in _TEMPLATE_PROBLEMS:
@@ -117,6 +119,9 @@ class Account:
             if self._file(id, sender, now_ms) is None:
                 return Rejection("(#131053) Media upload error: the media id is not known", 17115)
         return None
+
+    def _takes_unlisted(self, listed: object) -> bool:
+        return listed is None or self._settings.unlisted == "accepted"
 
     # ---- the calls -------------------------------------------------------------------------------
 
@@ -238,7 +243,8 @@ def _components(template: VendorTemplate) -> Iterator[dict[str, Any]]:
         if template.header == "TEXT":
             head["Text"] = _text("Rehearsal", template.header_parameters, "head")
         yield head
-    yield {"Type": "BODY", "Text": _text("Rehearsal", template.body_parameters or 0, "end")}
+    body = template.body or _text("Rehearsal", template.body_parameters or 0, "end")
+    yield {"Type": "BODY", "Text": body}
     if template.buttons:
         yield {
             "Type": "BUTTONS",

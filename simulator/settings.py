@@ -73,6 +73,8 @@ class VendorTemplate:
     buttons: tuple[VendorButton, ...] = ()
     variable_names: tuple[str, ...] = ()
     """Names for people of the body's variables."""
+    body: str = ""
+    """The body's text with its variables as ``{{1}}``; empty: a text of the simulator."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +166,8 @@ class SimulatorSettings:
     """The templates of the account; None: every name and language is accepted."""
     phones: tuple[VendorPhone, ...] | None = None
     """The business phones of the account; None: every one is accepted."""
+    unlisted: Literal["refused", "accepted"] = "refused"
+    """What becomes of other templates and phones than those that are listed."""
     media: Literal["any", "uploaded"] = "any"
     """Which ids of files a message may have: any, or those that were uploaded within 30 days, else 131053."""
     rules: tuple[Rule, ...] = ()

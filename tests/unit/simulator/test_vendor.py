@@ -298,6 +298,18 @@ def test_only_the_accounts_own_connected_phones_may_send_when_they_are_listed(
     assert codes == [0, 17115, 17102]
 
 
+def test_what_is_not_listed_may_be_accepted_beside_what_is(open_desk: Callable[..., Any]) -> None:
+    phones = (VendorPhone("8615000579988", status="DISCONNECTED"),)
+    desk = open_desk(phones=phones, templates=TEMPLATES, unlisted="accepted")
+    template = {"language": {"code": "en_US", "policy": "deterministic"}, "components": []}
+
+    def code(name: str, sender: str = "8615000579987") -> int:
+        answer = desk.ask(Type="template", Content=template | {"name": name}, BusinessPhone=sender)
+        return int(answer.ret_code)
+
+    assert [code("missing"), code("paused_one"), code("missing", "8615000579988")] == [0, 17115, 17115]
+
+
 def test_the_phone_list_has_the_documented_shape(open_desk: Callable[..., Any]) -> None:
     desk = open_desk(phones=(VendorPhone("8615000579987", quality_rating="RED", country="CN"),))
     answer = desk.ask({"Action": "GetAccountPhoneList"})
