@@ -81,12 +81,10 @@ class Account:
     def check_sender(self, sender: str) -> Rejection | None:
         """Why this sender cannot send; None where it can."""
         phone = self.phones.get(sender)
+        if phone is None and self._takes_unlisted(self._settings.phones):
+            return None
         if phone is None:
-            return (
-                None
-                if self._takes_unlisted(self._settings.phones)
-                else Rejection("channel account not found", 17102)
-            )
+            return Rejection("channel account not found", 17102)
         if phone.status not in _SENDING_STATES:
             return Rejection("(#133010) Phone number not registered", 17115)
         return None
