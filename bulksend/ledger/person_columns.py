@@ -80,6 +80,14 @@ COLUMNS: dict[str, dict[str, Holds]] = {
         NOTHING="hour kind sender country code accepted delivered read failed unknown expired suppressed cancelled "
         "superseded attempts answered latency_ms delivery_timed delivery_ms"
     ),
+    "stats_daily": _table(
+        NOTHING="day kind sender country code accepted delivered read failed unknown expired suppressed cancelled "
+        "superseded attempts answered latency_ms delivery_timed delivery_ms"
+    ),
+    "stats_hourly_totals": _table(
+        NOTHING="hour kind sender accepted delivered read failed unknown expired suppressed cancelled "
+        "superseded attempts answered latency_ms delivery_timed delivery_ms"
+    ),
     "events": _table(TEXT="data", NOTHING="id seq count type at campaign_id items"),
     "webhook_endpoints": _table(
         NOTHING="id url sealed events numbers status status_why cursor created_at created_by old_secret_until "

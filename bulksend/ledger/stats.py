@@ -3,29 +3,38 @@
 ``roll_up`` adds what is new, each thing once: its marks move in the transaction of its sums. Messages come from the
 events in the order of their numbers, each in the hour in which it entered a status. Attempts come in the order of their
 starts, once they are closed; the oldest open one holds back the later ones, until its worker or a rescue closes it.
+The same sums stand by day, and by hour without country and code, so that a page of months reads some thousand rows.
 """
 
 from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, func, select
+from sqlalchemy import Connection, Row, Select, Subquery, Table, bindparam, func, select, union_all
 
 from bulksend.ledger import events as events_room
 from bulksend.ledger import installation
 from bulksend.ledger.bulk_parameters import statement
 from bulksend.ledger.clock import read_clock
 from bulksend.ledger.database import among, dialect_insert, prefer_indexes
-from bulksend.ledger.schema import attempts, events, messages, stats_hourly
+from bulksend.ledger.schema import (
+    attempts,
+    events,
+    messages,
+    stats_daily,
+    stats_hourly,
+    stats_hourly_totals,
+)
 from bulksend.messaging.recipient import country_of
 from bulksend.messaging.states import Status
 
 HOUR_MS = 3_600_000
+DAY_MS = 24 * HOUR_MS
 DIMENSIONS = ("hour", "kind", "sender", "country", "code")
 #: Messages that entered these statuses.
 ENTERED = (
@@ -69,17 +78,36 @@ class _Sums:
         return self.buckets[at - at % HOUR_MS, row.kind, row.sender, country, code]
 
     def store(self, tx: Connection) -> None:
-        if not self.buckets:
-            return
-        adding = dialect_insert(tx, stats_hourly)
-        sums = {name: stats_hourly.c[name] + adding.excluded[name] for name in MEASURES}
-        tx.execute(
-            adding.on_conflict_do_update(index_elements=[*DIMENSIONS], set_=sums),
-            [
-                dict(zip(DIMENSIONS, bucket, strict=True)) | {name: counts[name] for name in MEASURES}
-                for bucket, counts in sorted(self.buckets.items())
-            ],
-        )
+        rows = [
+            dict(zip(DIMENSIONS, bucket, strict=True)) | {name: counts[name] for name in MEASURES}
+            for bucket, counts in sorted(self.buckets.items())
+        ]
+        add(tx, rows)
+
+
+def add(tx: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Add sums, each with DIMENSIONS and MEASURES, to their hours and to the days and totals that have these."""
+    for table in (stats_hourly, stats_daily, stats_hourly_totals):
+        _add_to(tx, table, rows)
+
+
+def _add_to(tx: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    keys = [column.name for column in table.primary_key]
+    sums: dict[tuple[Any, ...], Counter[str]] = defaultdict(Counter)
+    for row in rows:
+        place = {**row, "day": row["hour"] - row["hour"] % DAY_MS}
+        sums[tuple(place[key] for key in keys)].update({name: row[name] for name in MEASURES})
+    if not sums:
+        return
+    adding = dialect_insert(tx, table)
+    added = {name: table.c[name] + adding.excluded[name] for name in MEASURES}
+    tx.execute(
+        adding.on_conflict_do_update(index_elements=keys, set_=added),
+        [
+            dict(zip(keys, place, strict=True)) | {name: counts[name] for name in MEASURES}
+            for place, counts in sorted(sums.items())
+        ],
+    )
 
 
 def roll_up(tx: Connection, *, lag_ms: int = LAG_MS) -> Rolled:
@@ -267,18 +295,37 @@ def read(
 
     ``only``: of rows with these values of dimensions.
     """
-    dimensions = [stats_hourly.c[name] for name in by]
-    sums = [func.sum(stats_hourly.c[name]).label(name) for name in MEASURES]
+    of = _source({*by, *only}, since, until)
+    dimensions = [of.c[name] for name in by]
     query = (
-        select(*dimensions, *sums)
-        .where(stats_hourly.c.hour >= since, stats_hourly.c.hour < until)
-        .where(*(stats_hourly.c[name] == value for name, value in only.items()))
+        select(*dimensions, *(func.sum(of.c[name]).label(name) for name in MEASURES))
+        .where(*(of.c[name] == value for name, value in only.items()))
         .group_by(*dimensions)
         .order_by(*dimensions)
         .limit(limit)
     )
     for row in tx.execute(query).mappings():
         yield {name: int(value or 0) if name in MEASURES else value for name, value in row.items()}
+
+
+def _source(wanted: Set[str], since: int, until: int) -> Subquery:
+    """The fewest rows that have the sums of that time by the dimensions that are wanted."""
+    if not wanted & {"country", "code"}:
+        return _between(stats_hourly_totals, wanted, since, until).subquery()
+    first_day, last_day = since + -since % DAY_MS, until - until % DAY_MS
+    if "hour" in wanted or first_day >= last_day:
+        return _between(stats_hourly, wanted, since, until).subquery()
+    return union_all(
+        _between(stats_hourly, wanted, since, first_day),
+        _between(stats_daily, wanted, first_day, last_day),
+        _between(stats_hourly, wanted, last_day, until),
+    ).subquery()
+
+
+def _between(table: Table, wanted: Set[str], since: int, until: int) -> Select[Any]:
+    at = table.primary_key.columns[0]
+    columns = (table.c[name] for name in (*(name for name in DIMENSIONS if name in wanted), *MEASURES))
+    return select(*columns).where(at >= since, at < until)
 
 
 def counted_until(tx: Connection) -> int:

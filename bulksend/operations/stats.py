@@ -24,6 +24,9 @@ COLUMNS = (*DIMENSIONS, *MEASURES)
 DEFAULT_SPAN_MS = 7 * 24 * HOUR_MS
 #: The longest time that ``digest`` sums up.
 LONGEST_MS = 92 * 24 * HOUR_MS
+#: One reading has the sums of all dimensions beside the hours: there are some hundred combinations.
+_BESIDE_HOURS = tuple(name for name in DIMENSIONS if name != "hour")
+_MOST_COMBINED = 100_000
 #: Longer times are drawn by day, not by hour.
 _BY_HOUR_MS = 8 * 24 * HOUR_MS
 
@@ -97,12 +100,9 @@ def digest(
     until += -until % HOUR_MS
     with database.read() as tx:
         hours = list(stats.read(tx, ["hour"], since, until, MOST_ROWS, only=only))
-        sums = {
-            name: list(stats.read(tx, [name], since, until, MOST_ROWS, only=only))
-            for name in DIMENSIONS
-            if name != "hour"
-        }
+        combined = list(stats.read(tx, _BESIDE_HOURS, since, until, _MOST_COMBINED, only=only))
         counted_until = stats.counted_until(tx)
+    sums = {name: _by(combined, name) for name in _BESIDE_HOURS}
     step_is_hour = until - since <= _BY_HOUR_MS
     return {
         "from": format_instant(since),
@@ -121,6 +121,14 @@ def digest(
             if row["failed"]
         ],
     }
+
+
+def _by(rows: Sequence[Mapping[str, Any]], name: str) -> list[dict[str, Any]]:
+    """The sums by one dimension, in its order."""
+    sums: dict[str, Counter[str]] = {}
+    for row in rows:
+        sums.setdefault(row[name], Counter()).update({measure: row[measure] for measure in MEASURES})
+    return [{name: value, **counts} for value, counts in sorted(sums.items())]
 
 
 def _total(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:

@@ -13,9 +13,9 @@ import pytest
 from rich.cells import cell_len
 from sqlalchemy import insert
 
-from bulksend.ledger import jobs, paces
+from bulksend.ledger import jobs, paces, stats
 from bulksend.ledger.database import Database
-from bulksend.ledger.schema import stats_hourly, templates
+from bulksend.ledger.schema import templates
 from bulksend.ledger.stats import MEASURES
 from bulksend.messaging.outcome import Scope
 from bulksend.operations import exports
@@ -167,7 +167,7 @@ def ids(cli: Cli, tmp_path: Path) -> dict[str, str]:
     }
     template |= {"quality": "YELLOW", "rejected_reason": ERROR, "changed_at": 1_899_795_600_000}
     with closing(Database(f"sqlite:///{tmp_path}/bulksend.db")) as database, database.write() as tx:
-        tx.execute(insert(stats_hourly).values({**hour, "country": "GB", "code": "131047"}))
+        stats.add(tx, [{**hour, "country": "GB", "code": "131047"}])
         tx.execute(insert(templates).values(template))
         export = {"format": "parquet", "campaign": None, "query": {}, "refused": False, "masked": True}
         slower = paces.PaceChange.of_rate(Scope.SENDER, SENDER, 1.0, 0.5, ERROR)

@@ -25,7 +25,9 @@ from bulksend.ledger.schema.campaigns import (
     campaigns,
     plans,
     refusals,
+    stats_daily,
     stats_hourly,
+    stats_hourly_totals,
 )
 from bulksend.ledger.schema.events import events
 from bulksend.ledger.schema.jobs import LIVE_UPLOADS_SQL, OPEN_JOBS_SQL, jobs, uploads
@@ -110,7 +112,9 @@ __all__ = [
     "refusals",
     "senders",
     "sessions",
+    "stats_daily",
     "stats_hourly",
+    "stats_hourly_totals",
     "suppressions",
     "template_uses",
     "templates",

@@ -83,6 +83,7 @@ inbound_messages = Table(
     # No foreign keys: it outlives the campaign that it answers.
     Column("message_pk", Id, comment="the message that it answers"),
     Column("campaign_id", Id),
-    Index(None, "campaign_id"),
+    Index(None, "campaign_id", "id"),
     Index(None, "recipient", "id"),
+    partial_index("ix_inbound_messages_keyword", "keyword", "id", where="keyword IS NOT NULL"),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from itertools import product
 from typing import Any
 
 import pytest
@@ -179,3 +180,47 @@ def test_what_is_counted_in_many_runs_is_counted_once(desk: Desk) -> None:
     roll_all(desk)
     assert by(desk, "hour", "kind", "code") == before
     assert sum(c["accepted"] for c in before.values()) == 5
+
+
+def test_a_time_has_the_same_sums_whichever_rows_have_them(desk: Desk) -> None:
+    """Of days, hours and totals those are read that have the fewest rows: of whole days, their edges, parts of one."""
+    dice = random.Random(5)
+    first = 20_000 * stats.DAY_MS
+    rows: list[dict[str, Any]] = [
+        dict.fromkeys(MEASURES, 0)
+        | {
+            "hour": first + hour * stats.HOUR_MS,
+            "kind": kind,
+            "sender": dice.choice("12"),
+            "country": country,
+        }
+        | {
+            "code": dice.choice(("", "131026")),
+            "accepted": dice.randint(0, 9),
+            "latency_ms": dice.randint(0, 99),
+        }
+        for hour in range(80)
+        for kind in ("otp", "marketing")
+        for country in ("GB", "DE", "")
+    ]
+    for part in (rows[:100], rows[100:300], rows[300:]):
+        desk.write(stats.add, part)
+    spans = [(0, 80), (5, 77), (24, 48), (24, 25), (23, 25), (3, 20), (30, 30)]
+    groups = [("hour",), ("kind",), ("country",), ("code", "sender"), ("kind", "sender"), ("hour", "country")]
+    filters: list[dict[str, str]] = [{}, {"country": "GB"}, {"kind": "otp"}, {"kind": "otp", "code": ""}]
+    for only, (begin, end), names in product(filters, spans, groups):
+        since, until = first + begin * stats.HOUR_MS, first + end * stats.HOUR_MS
+        within = [row for row in rows if since <= row["hour"] < until and only.items() <= row.items()]
+        assert read(desk, names, since, until, only) == summed(within, names), (names, only, begin, end)
+
+
+def read(desk: Desk, names: tuple[str, ...], since: int, until: int, only: dict[str, str]) -> list[Any]:
+    return desk.read(lambda tx: list(stats.read(tx, names, since, until, 10_000, only=only)))
+
+
+def summed(rows: list[dict[str, Any]], names: tuple[str, ...]) -> list[dict[str, Any]]:
+    sums: dict[tuple[Any, ...], Counter[str]] = {}
+    for row in rows:
+        place = tuple(row[name] for name in names)
+        sums.setdefault(place, Counter()).update({name: row[name] for name in MEASURES})
+    return [dict(zip(names, place, strict=True)) | dict(counts) for place, counts in sorted(sums.items())]

@@ -7,9 +7,8 @@ import io
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import insert
 
-from bulksend.ledger.schema import stats_hourly
+from bulksend.ledger import stats
 from bulksend.ledger.stats import MEASURES
 from bulksend.operations.access import Role
 from tests.integration.web.conftest import ON_ONE_DATABASE, Web
@@ -38,7 +37,7 @@ def counted(web: Web) -> Web:
         bucket(SUNDAY + timedelta(days=1), "otp", "US", "<b>", failed=1),
     ]
     with web.api.ledger.write() as tx:
-        tx.execute(insert(stats_hourly), rows)
+        stats.add(tx, rows)
     return web
 
 
