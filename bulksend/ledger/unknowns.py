@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from enum import StrEnum
 from typing import Any
 
@@ -33,6 +34,8 @@ MEANING = {
     Trace.RESTORED: "the ledger was restored from a backup that says it was not sent yet: it may have been sent since",
 }
 
+#: A page looks at this many messages for those of a trace, a kind or a sender; AT_ONCE at a time.
+LOOKED_AT, AT_ONCE = 2_000, 500
 # SQLite uses a partial index only for the exact text of its condition.
 _IS_UNKNOWN = text(f"messages.{UNKNOWN_SQL}")
 #: The attempt's columns that are shown, renamed where the message has one of that name.
@@ -73,17 +76,47 @@ def unknown(
     ``query.status`` is ignored. ``before`` is the id of the last row of the previous page.
     """
     found: list[dict[str, Any]] = []
-    while len(found) < limit:
-        page = _page(tx, query, limit, before)
-        last = _unknown_attempts(tx, [str(row["id"]) for row in page])
-        for row in page:
+    while True:
+        more, before = page(tx, query, traces=traces, limit=limit - len(found), before=before)
+        found += more
+        if before is None or len(found) == limit:
+            return found
+
+
+def page(
+    tx: Connection,
+    query: search.Query,
+    *,
+    traces: Sequence[Trace] = (),
+    limit: int,
+    before: str | None = None,
+    looked_at: int = LOOKED_AT,
+    at_once: int = AT_ONCE,
+) -> tuple[list[dict[str, Any]], str | None]:
+    """As ``unknown``, and the id to go on before, or None.
+
+    No index has the trace, or the kind or sender of unknown messages: about ``looked_at`` messages are looked at, so a
+    page may have fewer than ``limit``, or none, and another after it.
+    """
+    is_filtered = bool(traces) or query.kind is not None or query.sender is not None
+    at_once = at_once if is_filtered else limit
+    found: list[dict[str, Any]] = []
+    for _ in range(-(-looked_at // at_once)):
+        rows = _page(tx, replace(query, kind=None, sender=None), at_once, before)
+        fitting = [
+            row for row in rows if query.kind in (None, row["kind"]) and query.sender in (None, row["sender"])
+        ]
+        last = _unknown_attempts(tx, [str(row["id"]) for row in fitting])
+        for row in fitting:
             attempt = last[str(row["id"])]
             if not traces or trace_of(attempt) in traces:
                 found.append(_line(row, attempt))
-        if len(page) < limit:
-            break
-        before = str(page[-1]["id"])
-    return found[:limit]
+            if len(found) == limit:
+                return found, str(row["id"])
+        if len(rows) < at_once:
+            return found, None
+        before = str(rows[-1]["id"])
+    return found, before
 
 
 def _page(tx: Connection, query: search.Query, limit: int, before: str | None) -> list[RowMapping]:

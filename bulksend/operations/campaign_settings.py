@@ -61,13 +61,19 @@ class RetryPreview:
         }
 
 
-def preview_retry(tx: Connection, id_or_name: str) -> RetryPreview:
-    """What ``act`` with RETRY would do. Raises CampaignNotFound; WrongState where it cannot be done."""
+def preview_retry(tx: Connection, id_or_name: str, *, is_quick: bool = False) -> RetryPreview:
+    """What ``act`` with RETRY would do. Raises CampaignNotFound; WrongState where it cannot be done.
+
+    A quick one looks at a few thousand messages; of more it is not exact.
+    """
     campaign = campaigns.find(tx, id_or_name)
     campaign_retry.check_retry(tx, campaign)
     statuses = counters.of(tx, [campaign.id])[campaign.id].statuses
-    retried = campaign_retry.count_retried(tx, campaign)
     failed = statuses.get(Status.FAILED, 0)
+    if is_quick:
+        retried = campaign_retry.look_at_retried(tx, campaign, failed)
+    else:
+        retried = campaign_retry.count_retried(tx, campaign)
     return RetryPreview(
         campaign=campaign,
         send=retried.send,

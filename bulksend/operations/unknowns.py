@@ -17,7 +17,7 @@ from bulksend.ledger.messages import RESOLUTIONS
 from bulksend.ledger.unknowns import MEANING, Trace
 from bulksend.messaging.states import Kind
 from bulksend.messaging.units import parse_choice
-from bulksend.operations.json_shape import Page
+from bulksend.operations.json_shape import Page, to_json
 from bulksend.operations.messages import Filter
 
 #: One transaction resolves this many.
@@ -35,9 +35,27 @@ def list_unknown(
 
     ``before`` is the ``next`` of the page before. Raises InvalidValue, CampaignNotFound.
     """
-    wanted = [parse_choice(Trace, text, field="trace") for text in traces]
-    found = unknowns.unknown(tx, filter.query(tx), traces=wanted, limit=limit, before=before)
-    return Page.of([row | {"meaning": MEANING[Trace(row["trace"])]} for row in found], limit)
+    found = unknowns.unknown(tx, filter.query(tx), traces=_parsed(traces), limit=limit, before=before)
+    return Page.of(_with_meaning(found), limit)
+
+
+def look_at_unknown(
+    tx: Connection, filter: Filter, *, traces: Sequence[str] = (), limit: int, before: str | None = None
+) -> Page:
+    """As ``list_unknown``, but a page looks at a few thousand messages at most, whatever there are.
+
+    It may be short, or empty, and have a ``next``.
+    """
+    found, next = unknowns.page(tx, filter.query(tx), traces=_parsed(traces), limit=limit, before=before)
+    return Page([to_json(row) for row in _with_meaning(found)], next)
+
+
+def _parsed(traces: Sequence[str]) -> list[Trace]:
+    return [parse_choice(Trace, text, field="trace") for text in traces]
+
+
+def _with_meaning(found: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [row | {"meaning": MEANING[Trace(row["trace"])]} for row in found]
 
 
 def now(tx: Connection) -> int:

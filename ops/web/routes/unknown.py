@@ -124,7 +124,7 @@ def _list(
     try:
         wanted = _filter(page, given)
         with page.database.read() as tx:
-            found = unknowns.list_unknown(
+            found = unknowns.look_at_unknown(
                 tx, wanted, traces=_traces(given), limit=SHOWN, before=checked_after(after)
             )
             names = campaigns.names(tx, {item["campaign_id"] for item in found.items})

@@ -206,7 +206,8 @@ def _retry_page(page: Page, id: str, problem: Problem | None = None) -> Response
     preview = None
     try:
         with page.database.read() as tx:
-            preview = campaign_settings.preview_retry(tx, campaigns.find_for(tx, page.user, id).id)
+            campaign = campaigns.find_for(tx, page.user, id)
+            preview = campaign_settings.preview_retry(tx, campaign.id, is_quick=True)
     except AccessDenied:
         raise
     except BulksendError as error:

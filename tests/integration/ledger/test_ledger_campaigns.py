@@ -196,6 +196,20 @@ def test_the_preview_of_a_retry_leaves_out_people_who_are_suppressed_by_now(desk
     assert least == Counted(4, 1, exact=False)
 
 
+def test_a_quick_preview_of_a_retry_looks_at_some_and_counts_the_others_as_those_that_can_go(
+    desk: Any,
+) -> None:
+    campaign, ids = some_failed(desk, 5)
+    by_stop_word = {"scope": "marketing", "reason": "STOP", "source": "stop word", "actor": "ada"}
+    for id in ids[1], ids[4]:
+        desk.write(suppressions.add, desk.row(id)["recipient"], **by_stop_word)
+    preview = desk.read(preview_retry, campaign, is_quick=True)
+    assert (preview.send, preview.suppressed, preview.not_possible, preview.exact) == (3, 2, 0, True)
+    found = desk.read(campaigns.get, campaign)
+    some = desk.read(campaign_retry.look_at_retried, found, 5, looked_at=2)
+    assert some == Counted(4, 1, exact=False)
+
+
 def test_a_finished_campaign_is_not_retried_while_its_template_cannot_be_sent(desk: Any) -> None:
     content = '{"name": "sale", "language": {"code": "en"}}'
     id = failed(desk, type="template", content=content)

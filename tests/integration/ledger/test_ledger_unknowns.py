@@ -77,6 +77,20 @@ def test_traces_campaigns_and_pages_narrow_it_down(desk: Any) -> None:
     assert [str(r["id"]) for r in [*newest, *rest]] == sorted(ids, reverse=True)
 
 
+def test_a_page_looks_at_some_and_says_where_to_go_on(desk: Any) -> None:
+    rare = an_unknown_message(desk, LEFT[Trace.ODD_ANSWER])
+    for _ in range(5):
+        an_unknown_message(desk, LEFT[Trace.NO_ANSWER])
+    whole = desk.read(unknowns.page, Query(), traces=[Trace.ODD_ANSWER], limit=2)
+    assert ([str(row["id"]) for row in whole[0]], whole[1]) == ([rare], None)
+    wanted: dict[str, Any] = {"traces": [Trace.ODD_ANSWER], "limit": 2, "looked_at": 2, "at_once": 2}
+    pages, before = [], None
+    for _ in range(4):
+        rows, before = desk.read(unknowns.page, Query(), before=before, **wanted)
+        pages.append([str(row["id"]) for row in rows])
+    assert (pages, before) == ([[], [], [rare], []], None)
+
+
 def test_they_are_found_by_an_index_of_their_own(desk: Any, plans_in: Any) -> None:
     an_unknown_message(desk, LEFT[Trace.NO_ANSWER])
     assert "ix_messages_unknown" in plans_in(desk.database)(unknowns.unknown, Query(), limit=10)
