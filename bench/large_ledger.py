@@ -13,10 +13,14 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from types import MappingProxyType
 
 from sqlalchemy import Connection, text
 
 from bulksend.ledger.database import Database, set_statement_timeout
+from bulksend.ledger.encryption import clear
 from bulksend.ledger.ids import new_id
 from bulksend.ledger.migrate import migrate
 from bulksend.ledger.schema import attempts, campaigns, messages, receipts, workers
@@ -25,8 +29,10 @@ CAMPAIGN = 1_000_000
 IN_FLIGHT = 2_000
 WAITING = 50_000
 SENDER = "447700900001"
-#: When the ledger began, and a millisecond on for every tenth message.
-_BEGAN = "(CAST(:began AS bigint) + s.n / 10)"
+#: What was given for a message: neither encrypted nor secret.
+PAYLOAD = clear({"name": "David Smith", "discount": "20%", "code": "SPRING"})
+#: When the campaign began, and a part of its span on for every message.
+_BEGAN = "(CAST(:began AS bigint) + s.n * CAST(:span AS bigint) / CAST(:many AS bigint))"
 
 _SERIES = {
     "postgresql": "generate_series(1, CAST(:many AS bigint)) AS s(n)",
@@ -44,15 +50,16 @@ _MESSAGES = """
         queued_at, sent_at, accepted_at, delivered_at, ended_at)
     SELECT {id}, {campaign}, CAST(s.n AS text), s.n, {kind}, {sender},
         CAST(447700000000 + CAST(:first AS bigint) + s.n AS text), 'template',
-        CASE WHEN {kind} = 'otp' AND {ended} THEN NULL ELSE {payload} END, {fingerprint}, {status},
+        CASE WHEN {kind} = 'otp' AND {ended} THEN NULL ELSE :payload END, {fingerprint}, {status},
         {at}, CASE WHEN {kind} = 'otp' THEN {at} + 300000 END,
         CASE WHEN {status} = 'sending' THEN {owner} END,
-        CASE WHEN {fate} < 10 OR {status} = 'queued' THEN 0 WHEN {fate} BETWEEN 100 AND 299 THEN 2 ELSE 1 END,
-        CASE WHEN {fate} < 10 OR {status} = 'queued' THEN 0 ELSE 1 END, 0, 0,
+        CASE WHEN {unsent} THEN 0 WHEN {fate} BETWEEN 100 AND 299 THEN 2 ELSE 1 END,
+        CASE WHEN {unsent} THEN 0 ELSE 1 END, 0, 0,
         CASE WHEN {took} THEN {mid} END, CASE WHEN {took} THEN {mid} END, CASE WHEN {took} THEN 0 END,
-        CASE WHEN {status} = 'failed' THEN 'refused: 17120' END,
-        {at}, CASE WHEN {fate} >= 10 AND {status} <> 'queued' THEN {at} + 1000 END,
-        CASE WHEN {took} THEN {at} + 1200 END, CASE WHEN {status} = 'delivered' THEN {at} + 3000 END,
+        CASE WHEN {status} = 'failed' THEN 'refused: 17120'
+             WHEN {status} = 'suppressed' THEN 'cap: 2 messages in 7 days' END,
+        {at}, CASE WHEN NOT {unsent} THEN {at} + 1000 END,
+        CASE WHEN {took} THEN {at} + 1200 END, CASE WHEN {status} IN ('delivered', 'read') THEN {at} + 3000 END,
         CASE WHEN {ended} THEN {at} + 1200 END
     FROM {series}"""
 
@@ -76,10 +83,9 @@ _NEWEST = """
 
 _RECEIPTS = """
     INSERT INTO receipts (id, message_id, message_pk, status, at, received_at, code, why)
-    SELECT {receipt_id}, m.message_id, m.id, CASE WHEN m.status = 'failed' THEN 'failed' ELSE 'delivered' END,
-        m.accepted_at + 1800, m.accepted_at + 1900, '', ''
+    SELECT {receipt_id}, m.message_id, m.id, m.status, m.accepted_at + 1800, m.accepted_at + 1900, '', ''
     FROM messages m WHERE m.campaign_id = {campaign} AND m.message_id IS NOT NULL
-        AND m.status IN ('failed', 'delivered')"""
+        AND m.status IN ('failed', 'delivered', 'read')"""
 
 
 def fill(database: Database, many: int, campaign: int = CAMPAIGN, *, age_days: float = 1) -> None:
@@ -87,6 +93,19 @@ def fill(database: Database, many: int, campaign: int = CAMPAIGN, *, age_days: f
 
     The first of them began ``age_days`` ago.
     """
+    with without_indexes(database):
+        for first in range(0, many, campaign):
+            with database.write() as tx:
+                set_statement_timeout(tx, 0)
+                size, newest = min(campaign, many - first), first + campaign >= many
+                put_campaign(tx, first, size, newest=newest, age_days=age_days)
+    if not database.is_sqlite:
+        analyze(database)
+
+
+@contextmanager
+def without_indexes(database: Database) -> Iterator[None]:
+    """Meanwhile the large tables have no indexes but those of their keys; they are made at the end, at once."""
     indexes = sorted(
         (ix for t in (messages, attempts, receipts) for ix in t.indexes), key=lambda i: i.name or ""
     )
@@ -94,72 +113,102 @@ def fill(database: Database, many: int, campaign: int = CAMPAIGN, *, age_days: f
         set_statement_timeout(tx, 0)
         for index in indexes:
             index.drop(tx)
-    for first in range(0, many, campaign):
-        with database.write() as tx:
-            set_statement_timeout(tx, 0)
-            size, newest = min(campaign, many - first), first + campaign >= many
-            put_campaign(tx, first, size, newest=newest, age_days=age_days)
+    yield
     with database.write() as tx:
         set_statement_timeout(tx, 0)
         for index in indexes:
             index.create(tx)
-    if not database.is_sqlite:
-        with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            connection.execute(text("SET statement_timeout = 0"))
-            connection.execute(text("VACUUM (ANALYZE)"))
 
 
-def put_campaign(tx: Connection, first: int, many: int, *, newest: bool, age_days: float = 1) -> None:
-    """One campaign of ``many`` messages, numbered from ``first``; the ``newest`` is under way."""
+def analyze(database: Database) -> None:
+    """What autovacuum does after a load."""
+    with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("SET statement_timeout = 0"))
+        connection.execute(text("VACUUM (ANALYZE)"))
+
+
+def put_campaign(
+    tx: Connection,
+    first: int,
+    many: int,
+    *,
+    newest: bool,
+    age_days: float = 1,
+    span_ms: int | None = None,
+    waiting: int = WAITING,
+    in_flight: int = IN_FLIGHT,
+    more: Mapping[str, str] = MappingProxyType({}),
+    **columns: object,
+) -> str:
+    """One campaign of ``many`` messages, numbered from ``first``; the ``newest`` is under way. Returns its id.
+
+    Its messages came in over ``span_ms``, of the newest the last ``waiting`` wait, ``in_flight`` of them at a worker.
+    ``more`` has conditions of further statuses, in SQL of ``{fate}``, 0 to 999; ``columns`` are the campaign's.
+    """
     campaign, worker = new_id(), new_id()
-    began = int((time.time() - age_days * 86_400) * 1000) + first // 10
-    kind = "otp" if first // CAMPAIGN % 10 == 4 else "marketing"
-    values: dict[str, object] = {
-        "campaign": campaign,
-        "owner": worker,
-        "kind": kind,
-        "sender": SENDER,
-        "began": began,
-        "many": many,
-        "first": first,
-    }
-    tx.execute(
-        campaigns.insert(),
-        {"id": campaign, "key": campaign, "name": f"campaign {first // CAMPAIGN}", "kind": kind}
-        | {
+    began = int((time.time() - age_days * 86_400) * 1000) + (first // 10 if span_ms is None else 0)
+    span = many // 10 if span_ms is None else span_ms
+    row: dict[str, object] = {
+        **{"id": campaign, "key": campaign, "name": f"campaign {first // CAMPAIGN}"},
+        **{"kind": "otp" if first // CAMPAIGN % 10 == 4 else "marketing"},
+        **{
             "status": "running" if newest else "finished",
             "sender": SENDER,
             "type": "template",
             "content": "{}",
-        }
-        | {"source_hash": "", "source_name": "list.csv", "due_at": began, "on_unknown": "hold"}
-        | {
-            "created_at": began,
-            "created_by": "bench",
-            "intake_done_at": began + many // 10,
-            "rows_read": many,
-        }
-        | {"messages": many, "duplicates": 0, "suppressed": 0, "refused": 0},
-    )
+        },
+        **{"source_hash": "", "source_name": "list.csv", "due_at": began, "on_unknown": "hold"},
+        **{"created_at": began, "created_by": "bench", "intake_done_at": began + span, "rows_read": many},
+        **{"messages": many, "duplicates": 0, "suppressed": 0, "refused": 0},
+        **columns,
+    }
+    tx.execute(campaigns.insert(), row)
     lease = {"id": worker, "name": "worker-1", "started_at": began, "lease_until": began + 10**11}
     tx.execute(workers.insert(), lease)
+    values: dict[str, object] = {
+        "campaign": campaign,
+        "owner": worker,
+        "kind": row["kind"],
+        "sender": row["sender"] or SENDER,
+        "payload": PAYLOAD,
+        "began": began,
+        "span": span,
+        "many": many,
+        "first": first,
+    }
+    conditions = {
+        "sending": f"s.n > CAST(:many AS bigint) - {in_flight}" if newest else "",
+        "queued": f"s.n > CAST(:many AS bigint) - {waiting}" if newest else "",
+        "expired": "{fate} < 10",
+        "unknown": "{fate} < 15",
+        "failed": "{fate} < 45",
+        **more,
+        "delivered": "{fate} >= 400",
+    }
     for sql in (_MESSAGES, _ATTEMPTS, _NEWEST, _RECEIPTS):
-        whole = text(_whole(tx, sql, newest=newest))
-        tx.execute(whole, {name: value for name, value in values.items() if name in whole.compile().params})
+        put(tx, sql, values, conditions)
+    return campaign
 
 
-def _whole(tx: Connection, sql: str, *, newest: bool) -> str:
+def put(
+    tx: Connection,
+    sql: str,
+    values: Mapping[str, object],
+    conditions: Mapping[str, str] = MappingProxyType({}),
+) -> None:
+    """Run a statement of this room, such as ``INSERT INTO … SELECT … FROM {series}``, in this database's tongue."""
+    whole = text(_whole(tx, sql, conditions))
+    tx.execute(whole, {name: value for name, value in values.items() if name in whole.compile().params})
+
+
+def _whole(tx: Connection, sql: str, conditions: Mapping[str, str]) -> str:
     """The statement in this database's tongue."""
     tongue = tx.dialect.name
     hexed, random, id_ = _HEX[tongue], _RANDOM_HEX[tongue], _ID[tongue]
     fate = "(s.n % 1000)"
-    status = (
-        f"(CASE {f'WHEN s.n > CAST(:many AS bigint) - {IN_FLIGHT} THEN {_Q}sending{_Q} ' if newest else ''}"
-        f"{f'WHEN s.n > CAST(:many AS bigint) - {WAITING} THEN {_Q}queued{_Q} ' if newest else ''}"
-        f"WHEN {fate} < 10 THEN 'expired' WHEN {fate} < 15 THEN 'unknown' WHEN {fate} < 45 THEN 'failed' "
-        f"WHEN {fate} >= 400 THEN 'delivered' ELSE 'accepted' END)"
-    )
-    took = f"({status} IN ('accepted', 'delivered') OR ({status} = 'failed' AND {fate} >= 25))"
+    cases = (f"WHEN {when} THEN '{status}'" for status, when in conditions.items() if when)
+    status = f"(CASE {' '.join(cases)} ELSE 'accepted' END)".format(fate=fate)
+    took = f"({status} IN ('accepted', 'delivered', 'read') OR ({status} = 'failed' AND {fate} >= 25))"
     return sql.format(
         series=_SERIES[tongue],
         two="(SELECT 1 AS n UNION ALL SELECT 2) AS s",
@@ -170,18 +219,15 @@ def _whole(tx: Connection, sql: str, *, newest: bool) -> str:
         kind="CAST(:kind AS text)",
         sender="CAST(:sender AS text)",
         owner=id_.format(":owner"),
-        payload=_BLOB[tongue].format("""'{"name": "David Smith", "discount": "20%", "code": "SPRING"}'"""),
         fingerprint=_BLOB[tongue].format(f"substr({random}, 1, 16)"),
         mid=f"'wamid.' || {random}",
         fate=fate,
         status=status,
         took=took,
+        unsent=f"({status} IN ('queued', 'expired', 'suppressed', 'cancelled', 'superseded'))",
         ended=f"({status} NOT IN ('queued', 'sending'))",
         at=_BEGAN,
     )
-
-
-_Q = "'"
 
 
 def _uuid(instant: str, random: str) -> str:

@@ -58,6 +58,7 @@ BullMQ, which writes a row before each POST as well, and still knows no limits, 
 | how exactly limits are held, and how much of them is used | `python -m bench.pacing` |
 | how long commands and workers take to begin | `python -m bench.startup` |
 | what people ask of ten million messages | `python -m bench.at_size` (docs/scale.md) |
+| every page of the console there, and 200 open tabs under a blast | `python -m bench.pages` (docs/console.md) |
 | permits, POSTs, reading files, the audit | `python -m bench.permits`, `vendor_client`, `reading`, `audit` |
 """
 
