@@ -20,7 +20,7 @@ import tempfile
 import uuid
 from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
@@ -34,6 +34,7 @@ from bulksend.ledger.migrate import migrate
 from bulksend.settings import Settings
 from ops.local.postgres import EmbeddedPostgres
 from ops.local.valkey import EmbeddedValkey
+from tests.ledger_rows import LedgerRows, connect
 
 if TYPE_CHECKING:
     from tests.acceptance.many_commands import Shell
@@ -173,10 +174,6 @@ SELECT md5(string_agg(line, chr(10) ORDER BY line)) FROM (
   WHERE setdatabase = pg_database.oid AND datname = current_database()
 ) AS lines (line)
 """
-_WITH_ROWS = """
-SELECT relname FROM pg_class
-WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' AND pg_relation_size(oid) > 0
-"""
 
 
 class Ledgers:
@@ -190,9 +187,9 @@ class Ledgers:
         self._databases, self._template = databases, template
         self._idle: list[str] = []
         first = databases.new(template)
-        with self._connection(first) as connection:
+        with connect(first) as connection:
             self._catalog = connection.execute(_CATALOG).fetchone()
-            self._rows = {name: self._read(connection, name) for (name,) in connection.execute(_WITH_ROWS)}
+            self._rows = LedgerRows.read(connection)
         databases.drop(first)
 
     def take(self) -> str:
@@ -206,8 +203,9 @@ class Ledgers:
         except psycopg.Error:
             self._databases.drop(url)
             return
-        with self._connection(url) as connection:
-            is_as_before = self._restore(connection)
+        with connect(url) as connection:
+            self._rows.replace(connection)
+            is_as_before = connection.execute(_CATALOG).fetchone() == self._catalog
         if is_as_before:
             self._idle.append(url)
         else:
@@ -217,24 +215,6 @@ class Ledgers:
         """Drop what is idle."""
         for url in self._idle:
             self._databases.drop(url)
-
-    def _restore(self, connection: psycopg.Connection[tuple[Any, ...]]) -> bool:
-        names = sql.SQL(", ").join(sql.Identifier(name) for (name,) in connection.execute(_WITH_ROWS))
-        connection.execute(sql.SQL("TRUNCATE {} RESTART IDENTITY CASCADE").format(names))
-        for name, rows in self._rows.items():
-            with connection.cursor().copy(sql.SQL("COPY {} FROM STDIN").format(sql.Identifier(name))) as copy:
-                copy.write(rows)
-        return connection.execute(_CATALOG).fetchone() == self._catalog
-
-    @staticmethod
-    def _read(connection: psycopg.Connection[tuple[Any, ...]], name: str) -> bytes:
-        with connection.cursor().copy(sql.SQL("COPY {} TO STDOUT").format(sql.Identifier(name))) as copy:
-            return b"".join(bytes(block) for block in copy)
-
-    @staticmethod
-    def _connection(url: str) -> psycopg.Connection[tuple[Any, ...]]:
-        plain = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
-        return psycopg.connect(plain, autocommit=True)
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from jinja2 import Environment
@@ -26,6 +27,12 @@ from ops.web.templating import environment
 BLOCKERS_S = 5.0
 
 
+@cache
+def _passwords() -> Passwords:
+    """Made once in a process: that hashes a password."""
+    return Passwords()
+
+
 @dataclass(frozen=True)
 class Console:
     """Beside the services of the process, which the HTTP API uses too."""
@@ -36,7 +43,7 @@ class Console:
     """Pages of the menu: path, key of its text behind ``base.menu.``, role that it needs, whether the bar shows it."""
     assets: Assets = field(default_factory=Assets)
     templates: Environment = field(default_factory=environment)
-    passwords: Passwords = field(default_factory=Passwords)
+    passwords: Passwords = field(default_factory=_passwords)
     readings: Readings = field(default_factory=Readings)
     blockers: Remembered[list[Check]] = field(init=False)
     """What holds messages back now. It asks Redis, which takes seconds where that is away."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -9,8 +10,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 FOLDER = Path(__file__).parent / "templates"
 
 
+@cache
 def environment() -> Environment:
-    """The templates of the console, compiled once."""
+    """The templates of the console, each compiled once in a process."""
     return Environment(
         loader=FileSystemLoader(FOLDER),
         autoescape=True,

@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
+from playwright.sync_api import Browser, Page, ViewportSize, expect, sync_playwright
 
 from bulksend.ledger.database import Database
 from bulksend.operations import sessions, users
@@ -26,6 +26,9 @@ from tests.seeded import Ids
 from tests.served import own_server
 
 AXE = (Path(__file__).parent / "axe-core" / "axe.min.js").read_text(encoding="utf-8")
+#: What a test expects comes within this time also on a machine that is busy with other tests.
+PATIENCE_MS = 60_000
+expect.set_options(timeout=PATIENCE_MS)
 #: Messages of the browser about an answer that a test asks for are no errors of the page.
 _EXPECTED = "Failed to load resource: the server responded with a status of 4"
 
@@ -157,6 +160,7 @@ def open_tab(browser: Browser, console: Console) -> Iterator[OpenTab]:
             reduced_motion="reduce",
             **more,
         )
+        context.set_default_timeout(PATIENCE_MS)
         if role is not None:
             port = urlsplit(console.url).port
             context.add_cookies(

@@ -113,11 +113,11 @@ def test_a_page_follows_the_ledger_and_keeps_what_a_person_does(tab: Tab, consol
     expect(page.get_by_role("cell", name="Running")).to_be_visible()
     page.get_by_label("Name", exact=True).fill("half a na")
     act(console, name, Act.PAUSE)
-    expect(page.get_by_role("cell", name="Paused")).to_be_visible(timeout=15_000)
+    expect(page.get_by_role("cell", name="Paused")).to_be_visible()
     expect(page.get_by_label("Name", exact=True)).to_have_value("half a na")
     assert "name=spring" in page.url
     act(console, name, Act.RESUME)
-    expect(page.get_by_role("cell", name="Running")).to_be_visible(timeout=15_000)
+    expect(page.get_by_role("cell", name="Running")).to_be_visible()
 
 
 def test_updates_are_paused_until_a_person_resumes_them(tab: Tab, console: Console) -> None:
@@ -130,7 +130,7 @@ def test_updates_are_paused_until_a_person_resumes_them(tab: Tab, console: Conso
     page.wait_for_timeout(3_000)
     expect(page.get_by_role("cell", name="Running")).to_be_visible()
     page.get_by_role("button", name="Resume updates").click()
-    expect(page.get_by_role("cell", name="Paused")).to_be_visible(timeout=15_000)
+    expect(page.get_by_role("cell", name="Paused")).to_be_visible()
     act(console, name, Act.RESUME)
 
 
@@ -142,7 +142,7 @@ def test_a_lost_connection_is_said_and_comes_back(tab: Tab) -> None:
     expect(page.get_by_text("Connection lost")).to_be_visible()
     tab.check_accessible()
     page.unroute("**/live?*")
-    expect(page.get_by_text("Live, as of")).to_be_visible(timeout=30_000)
+    expect(page.get_by_text("Live, as of")).to_be_visible()
     tab.wrong = [each for each in tab.wrong if "ERR_FAILED" not in each]
 
 

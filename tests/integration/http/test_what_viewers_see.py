@@ -10,18 +10,19 @@ import pytest
 
 from bulksend.operations.access import Role
 from tests.integration.http.test_who_may import ENDLESS, NEEDS
-from tests.seeded import CODE, Ids, export, seed
+from tests.seeded import CODE, Ids, export
 
 #: Of people; a sender's number is public, and 123 is the example that errors give.
 NUMBERS = re.compile(r"44\D{0,2}7700\D{0,2}900\D{0,2}(?!123)\d{3}")
 
 
 @pytest.mark.parametrize("ledger_url", ["postgresql"], indirect=True)
-def test_a_viewer_sees_no_number_and_no_content_wherever_it_looks(api: Any) -> None:
+def test_a_viewer_sees_no_number_and_no_content_wherever_it_looks(seeded_api: Any) -> None:
+    api, ids = seeded_api, seeded_api.ids
+
     def ask(method: str, path: str, **options: Any) -> Any:
         return api.request(method, path, Role.VIEWER, **options)
 
-    ids = seed(api.request, api.services)
     ids["exports"] = [export(ask, ids["campaigns"][0])]
     masked, seen = 0, []
     for route, path in addresses(api, ids):

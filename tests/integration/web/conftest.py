@@ -1,6 +1,7 @@
 """The console over a real ledger, once on SQLite and once on PostgreSQL, with a user of each role.
 
 web          the console and what its tests hand in
+seeded       the same on a copy of a ledger with one of everything; ``seeded.api.ids`` says what is there
 api          the HTTP API of the same process, to make what a page shows
 """
 
@@ -15,9 +16,9 @@ from bulksend.operations import sessions, users
 from bulksend.operations.access import Origin, Role
 from ops.web import csrf
 from tests.html_pages import Html
-from tests.integration.http.conftest import ON_ONE_DATABASE, Api, api, more_settings
+from tests.integration.http.conftest import ON_ONE_DATABASE, Api, api, more_settings, seeded_api, seeds
 
-__all__ = ["ON_ONE_DATABASE", "Web", "api", "more_settings", "web"]
+__all__ = ["ON_ONE_DATABASE", "Web", "api", "more_settings", "seeded", "seeded_api", "seeds", "web"]
 
 ORIGIN = "http://testserver"
 
@@ -74,3 +75,9 @@ class Web:
 @pytest.fixture
 def web(api: Api) -> Web:
     return Web(api)
+
+
+@pytest.fixture
+def seeded(seeded_api: Api) -> Web:
+    """Sender, account and the second campaign are paused; NUMBER is suppressed, under legal hold, and has consented."""
+    return Web(seeded_api)

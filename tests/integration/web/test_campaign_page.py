@@ -9,22 +9,22 @@ import pytest
 from bulksend.operations.access import Role
 from tests.html_pages import Html, words_of
 from tests.integration.web.conftest import ON_ONE_DATABASE, Web
-from tests.seeded import NUMBER, SENDER, seed
+from tests.seeded import NUMBER, SENDER
 
 
 @pytest.fixture
-def seeded(web: Web) -> tuple[Web, str, str]:
+def campaigns(seeded: Web) -> tuple[Web, str, str]:
     """The web, and the ids of a running and of a paused campaign."""
-    spring, summer = seed(web.api.request, web.api.services)["campaigns"]
-    return web, spring, summer
+    spring, summer = seeded.api.ids["campaigns"]
+    return seeded, spring, summer
 
 
 def shown(web: Web, id: str) -> dict[str, Any]:
     return dict(web.api.get(f"/v1/campaigns/{id}").json())
 
 
-def test_it_shows_how_far_it_is_and_why_messages_were_not_sent(seeded: tuple[Web, str, str]) -> None:
-    web, spring, _ = seeded
+def test_it_shows_how_far_it_is_and_why_messages_were_not_sent(campaigns: tuple[Web, str, str]) -> None:
+    web, spring, _ = campaigns
     html = web.get(f"/campaigns/{spring}")
     assert html.text(".//h1") == "spring"
     numbers = [words_of(each) for each in html.all(".//div[@id='state']//span[@class='value']")]
@@ -39,8 +39,8 @@ def test_it_shows_how_far_it_is_and_why_messages_were_not_sent(seeded: tuple[Web
     assert [row[2] for row in acts][:2] == ["resume", "pause"]
 
 
-def test_a_viewer_sees_no_number_and_no_act(seeded: tuple[Web, str, str]) -> None:
-    web, spring, _ = seeded
+def test_a_viewer_sees_no_number_and_no_act(campaigns: tuple[Web, str, str]) -> None:
+    web, spring, _ = campaigns
     for path in ("", "/refusals", "/timeline", "/breakdown"):
         text = web.ask("GET", f"/campaigns/{spring}{path}", Role.VIEWER).text
         assert NUMBER not in text
@@ -48,8 +48,8 @@ def test_a_viewer_sees_no_number_and_no_act(seeded: tuple[Web, str, str]) -> Non
         assert not html.all(".//main//form[@method='post']")
 
 
-def test_it_is_paused_and_goes_on_with_the_reason_on_record(seeded: tuple[Web, str, str]) -> None:
-    web, spring, _ = seeded
+def test_it_is_paused_and_goes_on_with_the_reason_on_record(campaigns: tuple[Web, str, str]) -> None:
+    web, spring, _ = campaigns
     html = web.said(web.post(f"/campaigns/{spring}/pause", {"why": "wrong text"}))
     assert "spring is paused" in html.text(".//*[@class='said']")
     assert "wrong text" in html.text(".//div[@id='state']")
@@ -62,8 +62,8 @@ def test_it_is_paused_and_goes_on_with_the_reason_on_record(seeded: tuple[Web, s
     assert shown(web, spring)["status"] == "running"
 
 
-def test_a_cancel_needs_the_count_or_the_name(seeded: tuple[Web, str, str]) -> None:
-    web, spring, _ = seeded
+def test_a_cancel_needs_the_count_or_the_name(campaigns: tuple[Web, str, str]) -> None:
+    web, spring, _ = campaigns
     path = f"/campaigns/{spring}/cancel"
     fields = web.get(path).fields(".//main//form")
     assert fields["count"] == "1"
@@ -83,8 +83,8 @@ def test_a_cancel_needs_the_count_or_the_name(seeded: tuple[Web, str, str]) -> N
     assert "It is cancelled" in again.text()
 
 
-def test_a_retry_shows_first_what_it_does(seeded: tuple[Web, str, str]) -> None:
-    web, spring, _ = seeded
+def test_a_retry_shows_first_what_it_does(campaigns: tuple[Web, str, str]) -> None:
+    web, spring, _ = campaigns
     html = web.get(f"/campaigns/{spring}/retry")
     assert [row[1] for row in html.rows()] == ["2", "0", "3", "0", "0"]
     said = web.said(web.post(f"/campaigns/{spring}/retry", {"why": "now"}))
@@ -92,8 +92,8 @@ def test_a_retry_shows_first_what_it_does(seeded: tuple[Web, str, str]) -> None:
     assert shown(web, spring)["statuses"].get("failed") is None
 
 
-def test_settings_change_what_differs_from_the_form(seeded: tuple[Web, str, str]) -> None:
-    web, spring, _ = seeded
+def test_settings_change_what_differs_from_the_form(campaigns: tuple[Web, str, str]) -> None:
+    web, spring, _ = campaigns
     path = f"/campaigns/{spring}/settings"
     fields = web.get(path).fields(".//main//form")
     web.api.request("PATCH", f"/v1/campaigns/{spring}", json={"weight": 7})
@@ -110,8 +110,8 @@ def test_settings_change_what_differs_from_the_form(seeded: tuple[Web, str, str]
     assert wrong.by_id("f-weight").get("value") == "x"
 
 
-def test_a_time_is_read_by_the_clock_of_the_viewer(seeded: tuple[Web, str, str]) -> None:
-    web, _, _ = seeded
+def test_a_time_is_read_by_the_clock_of_the_viewer(campaigns: tuple[Web, str, str]) -> None:
+    web, _, _ = campaigns
     body = {
         "name": "later",
         "sender": SENDER,
@@ -137,8 +137,8 @@ def test_a_time_is_read_by_the_clock_of_the_viewer(seeded: tuple[Web, str, str])
     assert not page.all(f".//form[@action='/campaigns/{id}/resume']")
 
 
-def test_what_the_page_offers_is_what_the_server_does(seeded: tuple[Web, str, str]) -> None:
-    web, spring, summer = seeded
+def test_what_the_page_offers_is_what_the_server_does(campaigns: tuple[Web, str, str]) -> None:
+    web, spring, summer = campaigns
     for id, offered in ((spring, {"pause"}), (summer, {"resume"})):
         html = web.get(f"/campaigns/{id}")
         forms = {str(each.get("action")).rpartition("/")[2] for each in html.all(".//form[@method='post']")}
@@ -148,8 +148,8 @@ def test_what_the_page_offers_is_what_the_server_does(seeded: tuple[Web, str, st
     assert "None of its messages failed" in said
 
 
-def test_a_legal_hold_is_placed_and_ended_by_an_admin(seeded: tuple[Web, str, str]) -> None:
-    web, spring, _ = seeded
+def test_a_legal_hold_is_placed_and_ended_by_an_admin(campaigns: tuple[Web, str, str]) -> None:
+    web, spring, _ = campaigns
     assert web.post(f"/campaigns/{spring}/hold", {"why": "case 7"}, Role.OPERATOR).status_code == 403
     assert web.post(f"/campaigns/{spring}/hold").status_code == 422
     html = web.said(web.post(f"/campaigns/{spring}/hold", {"why": "case 7"}))
@@ -159,8 +159,8 @@ def test_a_legal_hold_is_placed_and_ended_by_an_admin(seeded: tuple[Web, str, st
     assert html.all(f".//form[@action='/campaigns/{spring}/hold']")
 
 
-def test_refused_rows_are_masked_and_paged(seeded: tuple[Web, str, str]) -> None:
-    web, spring, _ = seeded
+def test_refused_rows_are_masked_and_paged(campaigns: tuple[Web, str, str]) -> None:
+    web, spring, _ = campaigns
     html = web.get(f"/campaigns/{spring}/refusals")
     assert [row[0] for row in html.rows()] == ["7", "8", "9"]
     end = web.get(f"/campaigns/{spring}/refusals?after=9")
@@ -168,8 +168,8 @@ def test_refused_rows_are_masked_and_paged(seeded: tuple[Web, str, str]) -> None
     assert web.get(f"/campaigns/{spring}/refusals?after=x", status=422)
 
 
-def test_the_timeline_and_the_chart_come_from_the_minutes(seeded: tuple[Web, str, str]) -> None:
-    web, spring, _ = seeded
+def test_the_timeline_and_the_chart_come_from_the_minutes(campaigns: tuple[Web, str, str]) -> None:
+    web, spring, _ = campaigns
     html = web.get(f"/campaigns/{spring}/timeline")
     assert len(html.rows()) == 1
     assert "Accepted +2" in html.rows()[0][1]
@@ -178,8 +178,8 @@ def test_the_timeline_and_the_chart_come_from_the_minutes(seeded: tuple[Web, str
     assert chart.find("figcaption") is not None
 
 
-def test_a_breakdown_counts_by_country_and_its_report_is_a_file(seeded: tuple[Web, str, str]) -> None:
-    web, spring, _ = seeded
+def test_a_breakdown_counts_by_country_and_its_report_is_a_file(campaigns: tuple[Web, str, str]) -> None:
+    web, spring, _ = campaigns
     html = web.get(f"/campaigns/{spring}/breakdown")
     assert html.rows(".//section[@aria-labelledby='countries-title']//tbody/tr")[0][0] == "United Kingdom"
     chinese = web.get(f"/campaigns/{spring}/breakdown", headers={"Accept-Language": "zh-CN"})
@@ -189,8 +189,8 @@ def test_a_breakdown_counts_by_country_and_its_report_is_a_file(seeded: tuple[We
     assert NUMBER not in answer.text
 
 
-def test_single_sends_have_a_page_without_what_does_not_fit(seeded: tuple[Web, str, str]) -> None:
-    web, _, _ = seeded
+def test_single_sends_have_a_page_without_what_does_not_fit(campaigns: tuple[Web, str, str]) -> None:
+    web, _, _ = campaigns
     otp = next(each for each in web.api.get("/v1/campaigns?kind=otp").json()["items"])["campaign_id"]
     html = web.get(f"/campaigns/{otp}")
     assert not html.all(".//a[@class='button bad']")

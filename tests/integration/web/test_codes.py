@@ -13,7 +13,7 @@ from bulksend.operations.access import Role
 from bulksend.operations.codes import at_risk
 from tests.integration.ledger.conftest import Desk
 from tests.integration.web.conftest import ON_ONE_DATABASE, Web
-from tests.seeded import CODE, NUMBER, SENDER, seed
+from tests.seeded import CODE, NUMBER, SENDER
 
 
 def code(web: Web, n: int, **more: object) -> str:
@@ -43,13 +43,12 @@ def test_it_shows_the_waits_what_a_new_code_can_expect_and_the_undelivered(web: 
         assert CODE not in text
 
 
-def test_a_ledger_with_one_of_everything_shows_no_number(web: Web) -> None:
-    seed(web.api.request, web.api.services)
-    html = web.get("/codes")
+def test_a_ledger_with_one_of_everything_shows_no_number(seeded: Web) -> None:
+    html = seeded.get("/codes")
     # Account and sender are paused: the code waits until a person acts.
     assert "until the pause ends" in html.text(".//section[@id='now']")
     assert len(html.rows(".//section[@id='risk']//tbody/tr")) == 1
-    assert NUMBER not in web.ask("GET", "/codes").text
+    assert NUMBER not in seeded.ask("GET", "/codes").text
 
 
 @ON_ONE_DATABASE

@@ -10,13 +10,19 @@ import pytest
 from bulksend.operations.access import Role
 from tests.html_pages import Html
 from tests.integration.web.conftest import Web
-from tests.seeded import NUMBER, seed
+from tests.seeded import NUMBER
+
+
+@pytest.fixture
+def web(seeded: Web) -> Web:
+    """With one of everything."""
+    return seeded
 
 
 @pytest.fixture
 def spring(web: Web) -> str:
     """The id of a campaign."""
-    return seed(web.api.request, web.api.services)["campaigns"][0]
+    return web.api.ids["campaigns"][0]
 
 
 def done(web: Web, role: Role) -> Html:

@@ -2,19 +2,10 @@
 
 from __future__ import annotations
 
-import pytest
-
 from bulksend.operations.access import Role
 from ops.web import csrf
 from tests.integration.web.conftest import Web
-from tests.seeded import NUMBER, SENDER, seed
-
-
-@pytest.fixture
-def seeded(web: Web) -> Web:
-    """With one of everything."""
-    seed(web.api.request, web.api.services)
-    return web
+from tests.seeded import NUMBER, SENDER
 
 
 def test_the_list_has_each_file_masked_for_viewers(seeded: Web) -> None:

@@ -13,16 +13,15 @@ from bulksend.operations.access import Role
 from tests.html_pages import Html
 from tests.integration.ledger.conftest import Desk
 from tests.integration.web.conftest import ON_ONE_DATABASE, Web
-from tests.seeded import CODE, NUMBER, SENDER, seed
+from tests.seeded import CODE, NUMBER, SENDER
 
 
 @pytest.fixture
-def seeded(web: Web) -> Web:
+def seeded(seeded: Web) -> Web:
     """With one of everything, running."""
-    seed(web.api.request, web.api.services)
     for path in ("/v1/account/resume", f"/v1/senders/{SENDER}/resume"):
-        assert web.api.post(path, {"why": "over"}).status_code == 200
-    return web
+        assert seeded.api.post(path, {"why": "over"}).status_code == 200
+    return seeded
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from bulksend.operations import senders
 from tests.html_pages import Html
 from tests.integration.web.conftest import ON_ONE_DATABASE, Web
 from tests.integration.web.test_every_page import STREAM, routes
-from tests.seeded import SENDER, seed
+from tests.seeded import SENDER
 
 MARK = "zq9x"
 NASTY = (
@@ -27,10 +27,9 @@ NASTY = (
 
 
 @pytest.fixture
-def nasty(web: Web) -> tuple[Web, dict[str, list[str]]]:
+def nasty(seeded: Web) -> tuple[Web, dict[str, list[str]]]:
     """One of everything, and of what people name a nasty one each."""
-    api = web.api
-    ids = seed(api.request, api.services)
+    api, ids = seeded.api, seeded.api.ids
     for number, text in enumerate(NASTY):
         body = {
             "name": f"{text} {number}",
@@ -51,7 +50,7 @@ def nasty(web: Web) -> tuple[Web, dict[str, list[str]]]:
         api.post("/v1/webhooks", {"url": f"https://hooks.example.com/{number}?x={text}"})
     senders.change_sender(api.ledger, SENDER, actor=NASTY[0], name=NASTY[1][:100])
     assert len(ids["campaigns"]) > len(NASTY), "most of them are names of campaigns"
-    return web, ids
+    return seeded, ids
 
 
 def paths(web: Web, ids: dict[str, list[str]]) -> list[str]:

@@ -7,14 +7,7 @@ import pytest
 from bulksend.operations.access import Role
 from tests.integration.ledger.conftest import Desk
 from tests.integration.web.conftest import ON_ONE_DATABASE, Web
-from tests.seeded import NUMBER, SENDER, seed
-
-
-@pytest.fixture
-def seeded(web: Web) -> Web:
-    """With one of everything."""
-    seed(web.api.request, web.api.services)
-    return web
+from tests.seeded import NUMBER, SENDER
 
 
 def test_the_overview_shows_what_goes_on(seeded: Web) -> None:
@@ -65,22 +58,21 @@ def test_a_wrong_filter_is_a_page_that_says_so(web: Web, query: str) -> None:
     assert web.get(f"/campaigns?{query}", status=422).text(".//h1") == "Something is not right"
 
 
-def test_the_overview_counts_as_the_campaign_does_and_names_it_in_acts(web: Web) -> None:
-    ids = seed(web.api.request, web.api.services)
-    spring = ids["campaigns"][0]
-    items = web.api.get(f"/v1/messages?campaign={spring}").json()["items"]
-    web.api.post(f"/v1/campaigns/{spring}/pause", {"why": "test"})
+def test_the_overview_counts_as_the_campaign_does_and_names_it_in_acts(seeded: Web) -> None:
+    spring = seeded.api.ids["campaigns"][0]
+    items = seeded.api.get(f"/v1/messages?campaign={spring}").json()["items"]
+    seeded.api.post(f"/v1/campaigns/{spring}/pause", {"why": "test"})
     for path in ("account", f"senders/{SENDER}", f"campaigns/{spring}"):
-        web.api.post(f"/v1/{path}/resume", {"why": "test"})
-    desk = Desk(web.api.ledger)
+        seeded.api.post(f"/v1/{path}/resume", {"why": "test"})
+    desk = Desk(seeded.api.ledger)
     desk.claim(desk.lease(), [each["id"] for each in items if each["status"] == "queued"])
-    assert web.api.get(f"/v1/campaigns/{spring}").json()["statuses"]["claimed"] == 1
-    html = web.get("/")
+    assert seeded.api.get(f"/v1/campaigns/{spring}").json()["statuses"]["claimed"] == 1
+    html = seeded.get("/")
     waiting = {row[0]: row[1] for row in html.rows(".//section[@id='lanes']//tbody/tr")}
     # The six of the campaign that is paused, and the one that a worker has.
     assert waiting == {"One-time code": "1", "Utility": "1", "Marketing": "7"}
     assert "9 Waiting" in html.text(".//*[@id='numbers']")
-    assert "1 waits" in web.get(f"/campaigns/{spring}").text()
+    assert "1 waits" in seeded.get(f"/campaigns/{spring}").text()
     acts = html.all(f".//section[@id='acts']//a[@href='/campaigns/{spring}']")
     assert [each.text for each in acts] == ["spring", "spring"]
     assert "scheduled" not in html.text(".//section[@id='open']"), "it began when it was made"

@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-import pytest
-
 from bulksend.operations.access import Role
 from tests.integration.web.conftest import ON_ONE_DATABASE, Web
-from tests.seeded import NUMBER, SENDER, seed
+from tests.seeded import NUMBER, SENDER
 
 NEW = "447700900861"
-
-
-@pytest.fixture
-def seeded(web: Web) -> Web:
-    """With one of everything; NUMBER is under legal hold."""
-    seed(web.api.request, web.api.services)
-    return web
 
 
 def acts(web: Web) -> list[tuple[str, str]]:

@@ -12,13 +12,7 @@ from bulksend.operations.access import Role
 from ops.web import sealed
 from tests.html_pages import Html
 from tests.integration.web.conftest import ON_ONE_DATABASE, Web
-from tests.seeded import NUMBER, SENDER, seed
-
-
-@pytest.fixture
-def seeded(web: Web) -> Web:
-    web.ids = seed(web.api.request, web.api.services)  # type: ignore[attr-defined]
-    return web
+from tests.seeded import NUMBER, SENDER
 
 
 def search(web: Web, text: str, role: Role = Role.ADMIN) -> Any:
@@ -59,7 +53,7 @@ def test_what_there_is_once_is_opened_at_once(seeded: Web) -> None:
     assert message["message_id"]
     for text in (message["id"], message["message_id"], f" {message['id'].upper()} "):
         assert search(seeded, text).headers["location"] == f"/messages/{message['id']}", text
-    campaign = seeded.ids["campaigns"][0]  # type: ignore[attr-defined]
+    campaign = seeded.api.ids["campaigns"][0]
     for text in (campaign, "spring", f"spring for {NUMBER}"):
         assert search(seeded, text).headers["location"] == f"/campaigns/{campaign}", text
     assert search(seeded, "logi").headers["location"] == "/templates/login"

@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import pytest
-
 from bulksend.ledger import paces
 from bulksend.ledger.paces import PaceChange
 from bulksend.messaging.outcome import Scope
 from bulksend.operations import access
 from bulksend.operations.senders import change_sender
 from tests.integration.web.conftest import ON_ONE_DATABASE, Web
-from tests.seeded import NUMBER, SENDER, seed
+from tests.seeded import NUMBER, SENDER
 
 OPERATOR, VIEWER = access.Role.OPERATOR, access.Role.VIEWER
 PAGE = f"/senders/{SENDER}"
-
-
-@pytest.fixture
-def seeded(web: Web) -> Web:
-    """With one of everything: the sender and the account are paused."""
-    seed(web.api.request, web.api.services)
-    return web
 
 
 def test_the_list_has_each_sender_with_its_state_and_the_accounts_quota(seeded: Web) -> None:

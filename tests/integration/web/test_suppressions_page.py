@@ -7,23 +7,14 @@ import io
 import time
 from typing import Any
 
-import pytest
-
 from bulksend.ledger import operator_log
 from bulksend.operations.access import Role
 from ops.web import csrf
 from tests.html_pages import Html
 from tests.integration.web.conftest import ON_ONE_DATABASE, Web
-from tests.seeded import NUMBER, seed
+from tests.seeded import NUMBER
 
 NEW = "447700900861"
-
-
-@pytest.fixture
-def seeded(web: Web) -> Web:
-    """With one of everything; NUMBER is suppressed, and has consented."""
-    seed(web.api.request, web.api.services)
-    return web
 
 
 def readings(web: Web, what: str) -> list[str]:
