@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
 from bulksend.messaging.column_names import letters_and_digits
+from bulksend.messaging.sentences import say
 
 #: Programs write these words for a missing value.
 _WORDS = (
@@ -49,19 +50,29 @@ class DataQualityNotes:
     def sentences(self) -> list[str]:
         """A sentence for each kind of suspect value in each variable."""
         words = [
-            f"{_rows(count)} {word} in {name}, which is sent as it stands"
+            say(
+                "{messages} {word} in {name}, which is sent as it stands",
+                messages=_rows(count),
+                word=word,
+                name=name,
+            )
             for (name, word), count in self._words.most_common(_MOST)
         ]
         garbled = [
-            f"{_rows(count)} text in {name} that was read in another encoding ({self._examples[name]!r}); export "
-            "the data as UTF-8 again"
+            say(
+                "{messages} text in {name} that was read in another encoding ({example}); {next}",
+                messages=_rows(count),
+                name=name,
+                example=repr(self._examples[name]),
+                next=say("export the data as UTF-8 again"),
+            )
             for name, count in self._garbled.most_common(_MOST)
         ]
-        return words + garbled
+        return [*words, *garbled]
 
 
 def _rows(count: int) -> str:
-    return f"{count:,} row has" if count == 1 else f"{count:,} rows have"
+    return say("{count} row has", count="1") if count == 1 else say("{count} rows have", count=f"{count:,}")
 
 
 def merge_tag_notes(content: str, names: Iterable[str]) -> list[str]:

@@ -41,7 +41,7 @@ MOST_CHARACTERS = 64
 
 _REMEDY = "write it with its country code, like +44 7700 900123"
 _CHECK = "check its digits"
-_ODD = "characters that phone numbers do not have"
+_HAS_ODD = "has characters that phone numbers do not have"
 _NATIONAL = (
     f"is a national number without its country code; {_REMEDY}, or name the region of such numbers "
     "(the setting BULKSEND_DEFAULT_REGION=GB, or --region GB of a command)"
@@ -330,7 +330,7 @@ def _from_text(value: str, field: str) -> str:
         raise InvalidValue(field, describe_length(value), f"is too long for a phone number; {_REMEDY}")
     if not value.isascii() and any(c.isnumeric() and not c.isdecimal() for c in value):
         # Normalization would make digits of footnote marks such as ² and ①.
-        raise _refusal(field, value, f"has {_ODD}; {_REMEDY}")
+        raise _refusal(field, value, f"{_HAS_ODD}; {_REMEDY}")
     text = unicodedata.normalize("NFKC", INVISIBLE.sub("", value)).strip()
     if text.startswith('="') and text.endswith('"'):  # in CSV files it stops Excel from changing a number
         text = text[2:-1]
@@ -366,8 +366,8 @@ def _check_characters(text: str, field: str) -> None:
         raise _refusal(field, text, _SEVERAL)
     if not _ALLOWED.fullmatch(text):
         letters = any(c.isalpha() for c in text)
-        what = "letters" if letters else _ODD
-        raise _refusal(field, text, f"has {what}; {_REMEDY}")
+        what = "has letters" if letters else _HAS_ODD
+        raise _refusal(field, text, f"{what}; {_REMEDY}")
     if not any(c.isdigit() for c in text):
         raise _refusal(field, text, f"has no digits; {_REMEDY}")
     if re.search(r"\d[^+]*\+", text):

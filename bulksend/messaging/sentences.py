@@ -7,12 +7,11 @@ in the same values.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from string import Formatter
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 _NO_VALUES: Mapping[str, str] = MappingProxyType({})
 
@@ -63,12 +62,18 @@ def joined(parts: Iterable[str]) -> str:
     """The parts with semicolons between them; empty without parts."""
     whole = ""
     for part in parts:
-        whole = Sentence("{first}; {next}", {"first": whole, "next": part}) if whole else part
+        whole = Sentence(_JOINED, {"first": whole, "next": part}) if whole else part
     return whole
 
 
 #: Values that may be sentences themselves. In all others stand words of a person, of the vendor or of a file.
 RECALLED = frozenset({"first", "next", "why", "messages", "length"})
+#: Of these only, which are no words of a person, short keys are recalled: ``{m}m {s}s``.
+_MEASURES = frozenset({"messages", "length"})
+#: Two sentences with a semicolon between them.
+_JOINED = "{first}; {next}"
+#: A key with fewer letters fits much else than what was made of it.
+_FEW_LETTERS = 9
 #: A longer text was not made of a key.
 _LONGEST = 2_000
 _DEEPEST = 8
@@ -77,47 +82,68 @@ _DEEPEST = 8
 class Recall:
     """Finds the sentence of a text that was kept without its key and values, as the ledger keeps an error.
 
-    Each key gives one pattern: its words, with any text for its values. Two sentences with a mark between them are
-    looked for first, then the key with the most words.
+    Each key gives one pattern: its words, with any text for its values. Two sentences with a semicolon between them
+    come first, then the keys with the most letters. Those with few count only where all their parts are sentences.
     """
 
     def __init__(self, keys: Iterable[str]) -> None:
-        patterns = [(key, *_pattern(key)) for key in keys if " " in key]
-        patterns.sort(key=lambda each: -each[2] if each[2] else -math.inf)
-        self._exact = frozenset(key for key, _, _ in patterns)
-        self._patterns = [(key, pattern, words) for key, pattern, words in patterns if pattern.groups]
+        patterns = [_Pattern.of(key) for key in keys if " " in key]
+        patterns.sort(key=lambda each: (each.key != _JOINED, each.is_weak, -each.letters))
+        self._exact = frozenset(each.key for each in patterns)
+        self._patterns = [each for each in patterns if each.expression.groups]
 
-    def sentence(self, text: str, deep: int = 0) -> Sentence | None:
+    def sentence(self, text: str) -> Sentence | None:
         """The sentence whose English text this is; None where there is none."""
+        return self._found(text, 0, is_measure=False)
+
+    def _found(self, text: str, deep: int, *, is_measure: bool) -> Sentence | None:
         if text in self._exact:
             return Sentence(text)
         if len(text) > _LONGEST or deep > _DEEPEST:
             return None
         partly: Sentence | None = None
-        for key, pattern, words in self._patterns:
-            found = pattern.fullmatch(text)
+        for pattern in self._patterns:
+            found = pattern.expression.fullmatch(text)
             if found is None:
                 continue
             values = {name: self._value(name, value, deep) for name, value in found.groupdict().items()}
             parts = [isinstance(value, Sentence) for name, value in values.items() if name in RECALLED]
-            # A key of marks alone fits much else than what it joined.
-            if words or all(parts):
-                return Sentence(key, values)
+            if not pattern.is_weak or (all(parts) if parts else is_measure):
+                return Sentence(pattern.key, values)
             if any(parts) and partly is None and not deep:
-                partly = Sentence(key, values)
+                partly = Sentence(pattern.key, values)
         return partly
 
     def _value(self, name: str, text: str, deep: int) -> str:
-        return (self.sentence(text, deep + 1) if name in RECALLED else None) or text
+        if name not in RECALLED:
+            return text
+        return self._found(text, deep + 1, is_measure=name in _MEASURES) or text
 
 
-def _pattern(key: str) -> tuple[re.Pattern[str], int]:
-    """What the texts of a key look like, and how many letters they have in common."""
-    parts, seen, words = "", set[str](), 0
-    for literal, name, _, _ in Formatter().parse(key):
-        parts += re.escape(literal)
-        words += sum(map(str.isalpha, literal))
-        if name is not None:
-            parts += f"(?P={name})" if name in seen else f"(?P<{name}>.+)"
-            seen.add(name)
-    return re.compile(parts, re.DOTALL), words
+class _Pattern(NamedTuple):
+    """What the texts of a key look like."""
+
+    key: str
+    expression: re.Pattern[str]
+    letters: int
+
+    @property
+    def is_weak(self) -> bool:
+        """Whether it fits much else, too. A colon behind a word, as in ``receipt: …``, is rare enough."""
+        return self.letters < (5 if ":" in self.key else _FEW_LETTERS)
+
+    @classmethod
+    def of(cls, key: str) -> _Pattern:
+        expression, seen, letters = "", set[str](), 0
+        for literal, name, _, _ in Formatter().parse(key) if _has_values(key) else [(key, None, "", "")]:
+            expression += re.escape(literal)
+            letters += sum(map(str.isalpha, literal))
+            if name is not None:
+                expression += f"(?P={name})" if name in seen else f"(?P<{name}>.+?)"
+                seen.add(name)
+        return cls(key, re.compile(expression, re.DOTALL), letters)
+
+
+def _has_values(key: str) -> bool:
+    """Whether the braces of a key name values; doubled ones in a key without values are its own."""
+    return any(name is not None for _, name, _, _ in Formatter().parse(key))

@@ -93,7 +93,7 @@ def format_age(ms: int) -> str:
     for unit, length in (("day", 86_400_000), ("hour", 3_600_000), ("minute", 60_000), ("second", 1000)):
         if ms >= 2 * length or unit == "second":
             count = ms // length
-            return f"{count:,} {unit}{'' if count == 1 else 's'}"
+            return counted(count, unit)
     raise AssertionError("seconds are always left")
 
 

@@ -15,6 +15,7 @@ from bulksend.ledger.durability import durability
 from bulksend.ledger.key_file import key_file, ledger_file
 from bulksend.ledger.migrate import check_schema
 from bulksend.ledger.readiness import check_ledger_works
+from bulksend.messaging.sentences import say
 from bulksend.operations.blockers import Check, blocker, check_redis, ledger_blockers
 from bulksend.operations.doctor_readings import check_own_api, check_own_folders, check_ways_in_and_out
 from bulksend.settings import Settings
@@ -60,10 +61,12 @@ def _ledger(of: Settings) -> Iterator[Check]:
     file = ledger_file(of.database_url_text())
     if file is not None and not file.exists():
         # Opening it would create it.
-        how = "" if of.is_given("database_url") else ": DATABASE_URL is not set, and this is its default"
+        found = say("there is none at {address} yet", address=of.database_address())
+        if not of.is_given("database_url"):
+            found = say("{first}: DATABASE_URL is not set, and this is its default", first=found)
         yield blocker(
             "ledger",
-            f"there is none at {of.database_address()} yet{how}",
+            found,
             "create it with bulksend migrate, or set DATABASE_URL",
         )
         return
@@ -79,7 +82,7 @@ def _ledger(of: Settings) -> Iterator[Check]:
 
 def _open_ledger(of: Settings, database: Database) -> Iterator[Check]:
     database.check()
-    yield Check("ledger", True, f"{database.address} answers")
+    yield Check("ledger", True, say("{address} answers", address=database.address))
     yield _sqlite(database) if database.is_sqlite else _durability(database)
     try:
         check_schema(database)
@@ -121,7 +124,7 @@ def _sqlite(database: Database) -> Check:
     version = tuple(int(part) for part in database.sqlite_version().split("."))
     text = ".".join(str(part) for part in version)
     if version >= SQLITE_SOUND:
-        return Check("SQLite", True, f"version {text}")
+        return Check("SQLite", True, say("version {version}", version=text))
     return blocker(
         "SQLite",
         f"version {text} can corrupt a ledger that several processes write",
@@ -148,7 +151,7 @@ def _redis(of: Settings) -> Iterator[Check]:
             "cautiously",
         )
     if redis.relay_leads:
-        yield Check("relay", True, "running")
+        yield Check("relay", True, say("running"))
 
 
 def _encryption(of: Settings) -> Check:
@@ -158,7 +161,7 @@ def _encryption(of: Settings) -> Check:
     except InvalidInput as error:
         return blocker(about, str(error), "bulksend keys new-encryption-key")
     if cipher.can_encrypt:
-        return Check(about, True, "set")
+        return Check(about, True, say("set"))
     if key_file(of.database_url_text()) is not None:
         return Check(about, True, "not set; the first send writes one to a file beside the ledger")
     return blocker(
@@ -172,10 +175,14 @@ def check_vendor(of: Settings) -> Iterator[Check]:
     """The credentials, and whether the vendor answers with them."""
     missing = of.missing_credentials()
     if missing:
-        yield blocker("credentials", f"{', '.join(missing)} not set", "copy them from the vendor's console")
+        yield blocker(
+            "credentials",
+            say("{names} not set", names=", ".join(missing)),
+            "copy them from the vendor's console",
+        )
         return
-    yield Check("credentials", True, "set")
-    yield Check("account id", True, "set" if of.uspeedo_account_id is not None else _NO_ACCOUNT_ID)
+    yield Check("credentials", True, say("set"))
+    yield Check("account id", True, say("set") if of.uspeedo_account_id is not None else _NO_ACCOUNT_ID)
     if of.sends_in_the_clear():
         yield blocker(
             "vendor link",
@@ -210,7 +217,11 @@ async def _ask_vendor(of: Settings) -> list[Check]:
     else:
         found = [Check("vendor", True, f"{of.uspeedo_base_url} answers; {len(answer.phones)} senders")]
         found += [
-            blocker("sender", f"{phone.number} is {phone.status}", "see the vendor's console")
+            blocker(
+                "sender",
+                say("{number} is {status}", number=phone.number, status=phone.status),
+                "see the vendor's console",
+            )
             for phone in answer.phones
             if phone.status not in ("CONNECTED", "")
         ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from bulksend.messaging.sentences import say
 from bulksend.messaging.units import counted, format_age
 from bulksend.operations.blockers import Check, blocker
 from bulksend.operations.health import SILENT_S
@@ -77,7 +78,7 @@ def check_receipts(of: ReceiptState) -> Iterator[Check]:
     elif _receipts_stopped(of):
         yield blocker(
             "receipts",
-            f"the vendor sends none: {_last_callback(of)}, and messages were accepted since",
+            say("the vendor sends none: {why}, and messages were accepted since", why=_last_callback(of)),
             "compare the address in the vendor's console with bulksend tokens list; see the log of bulksend serve",
         )
     elif of.has_token:
@@ -110,8 +111,8 @@ def _receipts_stopped(of: ReceiptState) -> bool:
 
 def _last_callback(of: ReceiptState) -> str:
     if of.last_callback_ms is None:
-        return "no callback has come yet"
-    return f"the last callback came {format_age(of.last_callback_ms)} ago"
+        return say("no callback has come yet")
+    return say("the last callback came {length} ago", length=format_age(of.last_callback_ms))
 
 
 def check_serve(silent_ms: int | None, *, is_used: bool) -> Iterator[Check]:
@@ -121,7 +122,9 @@ def check_serve(silent_ms: int | None, *, is_used: bool) -> Iterator[Check]:
     elif is_used:
         yield blocker(
             "serve",
-            f"none is running{_since(silent_ms)}: requests of programs and the vendor's receipts are refused",
+            say(
+                "{first}: requests of programs and the vendor's receipts are refused", first=_away(silent_ms)
+            ),
             "start bulksend serve",
         )
 
@@ -131,11 +134,17 @@ def check_notifier(silent_ms: int | None, webhooks: Sequence[WebhookState]) -> I
     active = [each for each in webhooks if each.disabled_why is None]
     runs = _runs(silent_ms)
     if runs:
-        yield Check("notifier", True, f"{_running(silent_ms)}, for {counted(len(active), 'webhook')}")
+        yield Check(
+            "notifier",
+            True,
+            say(
+                "{first}, for {messages}", first=_running(silent_ms), messages=counted(len(active), "webhook")
+            ),
+        )
     elif active:
         yield blocker(
             "notifier",
-            f"none is running{_since(silent_ms)}: {_backlog(active)}",
+            say("{first}: {why}", first=_away(silent_ms), why=_backlog(active)),
             "start bulksend notifier",
         )
     for each in webhooks:
@@ -147,26 +156,45 @@ def _check_webhook(of: WebhookState, *, notifier_runs: bool) -> Iterator[Check]:
     if of.disabled_why is not None:
         yield blocker(
             about,
-            f"{of.url} is disabled: {of.disabled_why or 'without a reason'}; {_backlog([of])}",
+            say(
+                "{url} is disabled: {reason}; {next}",
+                url=of.url,
+                reason=of.disabled_why or say("without a reason"),
+                next=_backlog([of]),
+            ),
             f"bulksend webhooks enable {of.id}, or bulksend webhooks remove {of.id}",
         )
     elif of.failing_ms > SLOW_MS:
         yield blocker(
             about,
-            f"{of.url} has taken nothing for {format_age(of.failing_ms)}; {_backlog([of])}",
+            say(
+                "{url} has taken nothing for {length}; {next}",
+                url=of.url,
+                length=format_age(of.failing_ms),
+                next=_backlog([of]),
+            ),
             f"bulksend webhooks deliveries {of.id} shows its answers",
         )
     elif of.waiting_ms > SLOW_MS and notifier_runs:
         yield blocker(
             about,
-            f"{of.url} is behind: {_backlog([of])}, the oldest since {format_age(of.waiting_ms)}",
+            say(
+                "{url} is behind: {why}, the oldest since {length}",
+                url=of.url,
+                why=_backlog([of]),
+                length=format_age(of.waiting_ms),
+            ),
             "see the log of bulksend notifier; start another one, or raise BULKSEND_WEBHOOKS_CONCURRENCY",
         )
 
 
 def _backlog(webhooks: Sequence[WebhookState]) -> str:
     events, deliveries = (sum(each.events for each in webhooks), sum(each.deliveries for each in webhooks))
-    return f"{counted(events, 'event')} and {counted(deliveries, 'delivery', 'deliveries')} wait"
+    return say(
+        "{events} and {deliveries} wait",
+        events=counted(events, "event"),
+        deliveries=counted(deliveries, "delivery", "deliveries"),
+    )
 
 
 def check_folders(folders: Sequence[FolderState]) -> Iterator[Check]:
@@ -198,9 +226,11 @@ def check_api(of: ApiState) -> Check:
         )
     if of.status != 200:
         return blocker(
-            about, f"{of.url} answers {of.status}", "see the log of bulksend serve, or correct the URL"
+            about,
+            say("{url} answers {status}", url=of.url, status=of.status),
+            "see the log of bulksend serve, or correct the URL",
         )
-    return Check(about, True, f"{of.url} answers")
+    return Check(about, True, say("{address} answers", address=of.url))
 
 
 def _runs(silent_ms: int | None) -> bool:
@@ -208,8 +238,10 @@ def _runs(silent_ms: int | None) -> bool:
 
 
 def _running(silent_ms: int | None) -> str:
-    return f"running, last seen {format_age(silent_ms or 0)} ago"
+    return say("running, last seen {length} ago", length=format_age(silent_ms or 0))
 
 
-def _since(silent_ms: int | None) -> str:
-    return "" if silent_ms is None else f" since {format_age(silent_ms)}"
+def _away(silent_ms: int | None) -> str:
+    if silent_ms is None:
+        return say("none is running")
+    return say("none is running since {length}", length=format_age(silent_ms))

@@ -9,13 +9,15 @@ import pickle
 from bulksend.messaging.masking import mask_digits
 from bulksend.messaging.sentences import Recall, Sentence, joined, say
 
-PAUSED = say("{name} is paused: {why}", name="Sale", why=say("{count} failed", count=3))
+PAUSED = say(
+    "{name} has been paused by its rule: {why}", name="Sale", why=say("{count} have failed so far", count=3)
+)
 
 
 def test_a_sentence_is_its_english_text_to_all_who_know_no_sentences() -> None:
-    assert PAUSED == "Sale is paused: 3 failed"
-    assert json.dumps([PAUSED]) == '["Sale is paused: 3 failed"]'
-    assert f"{PAUSED}." == "Sale is paused: 3 failed."
+    assert PAUSED == "Sale has been paused by its rule: 3 have failed so far"
+    assert json.dumps([PAUSED]) == '["Sale has been paused by its rule: 3 have failed so far"]'
+    assert f"{PAUSED}." == "Sale has been paused by its rule: 3 have failed so far."
 
 
 def test_a_sentence_without_values_may_have_braces() -> None:
@@ -45,12 +47,14 @@ def test_parts_are_joined_in_their_order() -> None:
 
 RECALL = Recall(
     [
-        "{name} is paused: {why}",
-        "{count} failed",
-        "is not sent",
-        "{first}; {next}",
-        "{why} ({code})",
-        "paused",
+        *(
+            "{name} has been paused by its rule: {why}",
+            "{count} have failed so far",
+            "is not sent",
+            "paused",
+            "{m}m {s}s",
+        ),
+        *("{first}; {next}", "{why} ({code})", "nothing came in {length}", "use {{column}}"),
     ]
 )
 
@@ -61,26 +65,47 @@ def test_a_kept_text_is_its_sentence_again() -> None:
     assert found.key == PAUSED.key
     why = found.values["why"]
     assert isinstance(why, Sentence)
-    assert (why.key, dict(why.values)) == ("{count} failed", {"count": "3"})
+    assert (why.key, dict(why.values)) == ("{count} have failed so far", {"count": "3"})
 
 
 def test_a_kept_text_is_found_in_its_parts() -> None:
-    found = RECALL.sentence("is not sent (17115); 4 failed")
+    found = RECALL.sentence("is not sent (17115); 4 have failed so far")
     assert found is not None
     assert found.key == "{first}; {next}"
     assert [part.key for part in found.values.values() if isinstance(part, Sentence)] == [
         "{why} ({code})",
-        "{count} failed",
+        "{count} have failed so far",
     ]
 
 
 def test_other_words_are_no_sentence() -> None:
-    for words in ("Message undeliverable", "ReadTimeout (after 10 s)", "one; two", "paused", "", "x" * 5000):
+    for words in (
+        "Problem with sessions",
+        "Message undeliverable",
+        "ReadTimeout (after 10 s)",
+        "one; two",
+        "paused",
+        "",
+        "x" * 5000,
+    ):
         assert RECALL.sentence(words) is None
 
 
 def test_words_of_a_person_inside_of_a_sentence_stay_as_they_are() -> None:
-    found = RECALL.sentence("is not sent is paused: wrong picture")
+    found = RECALL.sentence("is not sent has been paused by its rule: wrong picture")
     assert found is not None
     assert dict(found.values) == {"name": "is not sent", "why": "wrong picture"}
     assert not isinstance(found.values["name"], Sentence)
+
+
+def test_a_short_key_is_recalled_only_where_a_measure_stands() -> None:
+    found = RECALL.sentence("nothing came in 2m 05s")
+    assert found is not None
+    assert isinstance(found.values["length"], Sentence)
+    assert RECALL.sentence("2m 05s") is None
+
+
+def test_braces_of_a_key_without_values_are_its_own() -> None:
+    found = RECALL.sentence("use {{column}}")
+    assert found is not None
+    assert found == "use {{column}}"

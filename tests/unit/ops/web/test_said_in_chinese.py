@@ -6,17 +6,28 @@ import ast
 import html
 import string
 from functools import cache
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 from bulksend.gateway.error_codes import TABLE, UNLISTED, explain_code
-from bulksend.messaging.sentences import Recall, Sentence, say
+from bulksend.ledger.audit_rules import RULES
+from bulksend.messaging.sentences import RECALLED, Sentence, say
 from ops.web import catalogues
 from ops.web.locale import Locale
 
 ROOT = Path(__file__).parents[4]
 ROOMS = ("bulksend", "producer", "worker", "notifier", "ops")
+#: Modules whose reasons stand beside a row of a file or a field of a form.
+READ_BY_PEOPLE = (
+    *(f"bulksend/messaging/{name}.py" for name in ("canary", "local_time", "plan", "recipient", "units")),
+    *(f"bulksend/messaging/{name}.py" for name in ("media_files", "rendering", "time_rules", "value_checks")),
+    *("producer/reading/csv_rows.py", "producer/row_sends.py", "bulksend/ledger/intake.py", "ops/web/"),
+    "bulksend/operations/doctor.py",
+    "bulksend/operations/doctor_rules.py",
+)
 LANGUAGES = sorted(set(catalogues.LANGUAGES) - {catalogues.DEFAULT})
 CHINESE = Locale("zh-CN", "UTC")
 
@@ -92,15 +103,93 @@ def test_no_text_is_of_a_sentence_that_is_not_said(language: str) -> None:
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_a_sentence_that_was_kept_as_text_is_found_by_its_own_key(language: str) -> None:
-    keys = [key for key in catalogues.sentences(language) if " " in key]
-    recall = Recall(keys)
-    for key in keys:
-        names = placeholders(key)
-        # Parts that are joined by marks are found by what they are.
-        values = {name: "it may have gone out" if name in ("first", "why") else f"<{name}>" for name in names}
-        found = recall.sentence(str(Sentence(key, values)))
+    recall = catalogues.recall(language)
+    for key in catalogues.sentences(language):
+        letters = "".join(literal for literal, *_ in string.Formatter().parse(key))
+        # One word, or hardly a letter, may be anything.
+        if " " not in key or sum(map(str.isalpha, letters)) < 9:
+            continue
+        values = {
+            name: "it may have gone out" if name in RECALLED else f"<{name}>" for name in placeholders(key)
+        }
+        text = str(Sentence(key, values))
+        found = recall.sentence(text)
         assert found is not None, key
-        assert found.key == key
+        # A key that is two others with a semicolon between them has the same words.
+        assert found == text
+        assert found.key in (key, "{first}; {next}")
+
+
+@cache
+def reasons() -> dict[str, str]:
+    """What is said of wrong fields and rows, and by doctor, by its place in the code. Every value in it is a 7."""
+    found: dict[str, str] = {}
+    for name, tree in trees().items():
+        if not name.startswith(READ_BY_PEOPLE):
+            continue
+        module = import_module(name.removesuffix(".py").replace("/", "."))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.args:
+                told = {
+                    "InvalidValue": node.args[-1:],
+                    "RefusedRow": node.args[-1:],
+                    "_refusal": node.args[-1:],
+                }
+                told |= {"blocker": node.args[1:], "Check": node.args[2:]}
+                for n, each in enumerate(told.get(node.func.id, ())):
+                    found[f"{name}:{node.lineno}:{n}"] = _text(each, module)
+    return found
+
+
+def _text(node: ast.expr, module: ModuleType) -> str:
+    match node:
+        case ast.Constant(value=str(value)):
+            return value
+        case ast.Name(id=id) if isinstance(known := getattr(module, id, "7"), str | int):
+            return str(known)
+        case ast.JoinedStr(values=values):
+            return "".join(_text(each, module) for each in values)
+        case ast.FormattedValue(value=ast.Call(func=ast.Name(id="format_age"))):
+            return "7 minutes"
+        case ast.FormattedValue(value=value):
+            return _text(value, module)
+    return "7"
+
+
+def _english_in(sentence: str) -> list[str]:
+    """The parts of a sentence that should be sentences and are none."""
+    if not isinstance(sentence, Sentence):
+        return [] if set(sentence) <= set("7: ") else [sentence]
+    return [
+        part for name, value in sentence.values.items() if name in RECALLED for part in _english_in(value)
+    ]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_rule_of_the_audit_has_a_text_in_each_language(language: str) -> None:
+    known = catalogues.sentences(language)
+    assert [rule.name for rule in RULES if rule.name not in known or rule.promise not in known] == []
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_act_has_a_word_in_each_language(language: str) -> None:
+    acts = {
+        str(node.value.value)
+        for tree in trees().values()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.keyword) and node.arg == "act" and isinstance(node.value, ast.Constant)
+    }
+    assert len(acts) > 20
+    known = catalogues.texts(language)
+    assert sorted(act for act in acts - {"Act"} if f"words.act.{act}" not in known) == []
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_what_is_wrong_with_a_field_or_a_row_has_a_text_in_each_language(language: str) -> None:
+    recall = catalogues.recall(language)
+    assert len(reasons()) > 100
+    missing = {where: text for where, text in reasons().items() if _english_in(recall.sentence(text) or text)}
+    assert missing == {}
 
 
 def test_every_code_of_the_vendor_is_explained_in_chinese() -> None:
