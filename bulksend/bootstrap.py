@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from bulksend.limits import RedisPermits
     from bulksend.messaging.quiet_hours import QuietHours
     from bulksend.messaging.time_rules import TimeRules
+    from bulksend.oidc.issuer import Issuer
     from bulksend.settings import Settings
     from bulksend.tracing import Tracing
 
@@ -229,6 +230,20 @@ def tracing(of: Settings, service: str) -> Tracing | None:
     from bulksend.tracing import Tracing
 
     return Tracing(OTLPSpanExporter(f"{of.otel_exporter_otlp_endpoint}/v1/traces"), service)
+
+
+def issuer(of: Settings) -> Issuer | None:
+    """The OpenID provider of the console; None where none is set. Raises InvalidInput for an incomplete setup."""
+    settings = of.oidc()
+    if settings is None:
+        return None
+    try:
+        from bulksend.oidc.issuer import Issuer
+    except ImportError:
+        raise InvalidInput(
+            "BULKSEND_OIDC_ISSUER is set, and its package is not installed: pip install 'bulksend[oidc]'"
+        ) from None
+    return Issuer(settings)
 
 
 def vendor_client(of: Settings, clock: Callable[[], float]) -> VendorClient:

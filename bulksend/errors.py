@@ -17,6 +17,7 @@ BulksendError                   1  500  everything below
 │   ├── TooManyRequests         2  429  the key makes more requests a second than it may
 │   ├── IntakeInterrupted       1  409  the campaign was cancelled or taken over meanwhile; stored rows are kept
 │   ├── NotSignedIn             2  401  no key was given, or it is not valid
+│   │   └── SignInRefused               an OpenID provider did not sign a user in, or the user may not come in
 │   ├── AccessDenied            2  403  the key or user may not do this
 │   ├── WrongState              2  409  the state of a campaign, message or sender does not allow it
 │   │   └── PlanChanged                 what a plan would send is not what it was when the plan was made
@@ -31,6 +32,7 @@ BulksendError                   1  500  everything below
 │   ├── RedisUnreachable
 │   ├── DiskFull                3  507  the disk for posted files is full
 │   ├── SchemaOutdated                  the ledger needs `bulksend migrate`
+│   ├── IssuerUnavailable               the OpenID provider gave no answer, or one that is none
 │   ├── VendorUnavailable               the vendor did not do what it was asked; the text says why
 │   └── CannotStart                     a local server of `up`, `demo` or the tests did not start
 ├── ApiError                            a call of the HTTP API by bulksend.client failed

@@ -130,7 +130,7 @@ COLUMNS: dict[str, dict[str, Holds]] = {
     ),
     "users": _table(
         NOTHING="name role password_hash setup_hash setup_expires_at created_at created_by disabled_at failures "
-        "locked_until signed_in_at kinds senders link_hash link_expires_at"
+        "locked_until signed_in_at kinds senders link_hash link_expires_at issuer subject"
     ),
     "sessions": _table(NOTHING="hash user_name created_at seen_at expires_at ip"),
     "receipt_tokens": _table(NOTHING="id name hash ips created_at created_by revoked_at"),

@@ -33,14 +33,14 @@ class Session:
     is_seen: bool
 
 
-def add(tx: Connection, user: str, hash: str, *, actor: Actor, why: str) -> None:
+def add(tx: Connection, user: str, hash: str, *, actor: Actor, why: str, life_ms: int = LIFE_MS) -> None:
     """Store a new session, on record; those that have ended are deleted."""
     now = read_clock(tx)
     tx.execute(delete(sessions).where(sessions.c.expires_at <= now))
     tx.execute(delete(sessions).where(sessions.c.seen_at <= now - IDLE_MS))
     tx.execute(
         insert(sessions).values(
-            hash=hash, user_name=user, created_at=now, seen_at=now, expires_at=now + LIFE_MS, ip=actor.ip
+            hash=hash, user_name=user, created_at=now, seen_at=now, expires_at=now + life_ms, ip=actor.ip
         )
     )
     operator_log.record(tx, actor=actor, act="sign in", scope="user", subject=user, why=why)
@@ -113,6 +113,6 @@ def end_every(tx: Connection) -> None:
     tx.execute(update(users).values(link_hash=None, link_expires_at=None))
 
 
-def end_all(tx: Connection, user: str) -> None:
-    """End every session of a user."""
-    tx.execute(delete(sessions).where(sessions.c.user_name == user))
+def end_all(tx: Connection, user: str) -> int:
+    """End every session of a user; returns how many."""
+    return rows_changed(tx, delete(sessions).where(sessions.c.user_name == user))

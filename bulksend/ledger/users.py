@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
 from bulksend.ledger import operator_log, sessions
 from bulksend.ledger.bulk_parameters import storable
 from bulksend.ledger.clock import current_ms
+from bulksend.ledger.database import insert_if_new, rows_changed
 from bulksend.ledger.operator_log import Values
 from bulksend.ledger.schema import users
 
@@ -33,6 +34,8 @@ class User:
     senders: str
     link_hash: bytes | None
     link_expires_at: int | None
+    issuer: str | None
+    subject: str | None
 
 
 #: A link that was not used yet is void.
@@ -71,6 +74,30 @@ def add(
     _record(tx, name, "add", actor=actor, why=role, after=_rights(role, kinds, senders))
 
 
+def add_of_issuer(
+    tx: Connection, *, name: str, role: str, issuer: str, subject: str, actor: str, why: str
+) -> bool:
+    """Store a new user who signs in at an issuer, on record. Returns whether name and subject were free.
+
+    A disabled user of the name gives it up, except one of the same issuer: it would be no longer known as disabled.
+    """
+    is_free = users.c.issuer.is_(None) | (users.c.issuer != issuer)
+    tx.execute(delete(users).where(users.c.name == name, users.c.disabled_at.is_not(None), is_free))
+    new = insert_if_new(tx, users).values(
+        name=name,
+        role=role,
+        created_at=current_ms(),
+        created_by=storable(actor, 100),
+        failures=0,
+        issuer=issuer,
+        subject=subject,
+    )
+    if not rows_changed(tx, new):
+        return False
+    _record(tx, name, "add", actor=actor, why=why, after=_rights(role, "", ""))
+    return True
+
+
 def _rights(role: str, kinds: str, senders: str) -> Values:
     """What it may do, without what does not limit it."""
     limits = {"kinds": kinds, "senders": senders}
@@ -93,6 +120,13 @@ def by_setup_hash(tx: Connection, hash: bytes) -> User | None:
 def by_link_hash(tx: Connection, hash: bytes) -> User | None:
     """The user whose link has a token with this hash."""
     row = tx.execute(select(users).where(users.c.link_hash == hash)).mappings().one_or_none()
+    return None if row is None else User(**row)
+
+
+def by_subject(tx: Connection, issuer: str, subject: str) -> User | None:
+    """The user who is this subject at the issuer; others wait until this transaction ends."""
+    found = select(users).where(users.c.issuer == issuer, users.c.subject == subject).with_for_update()
+    row = tx.execute(found).mappings().one_or_none()
     return None if row is None else User(**row)
 
 
@@ -203,6 +237,24 @@ def disable(tx: Connection, name: str, *, actor: str, why: str) -> bool:
         why=why,
         before={"disabled": False},
         after={"disabled": True},
+    )
+
+
+def enable(tx: Connection, name: str, *, actor: str, why: str) -> bool:
+    """Let a disabled user sign in again, on record; returns whether it was disabled."""
+    change = (
+        update(users).where(users.c.name == name, users.c.disabled_at.is_not(None)).values(disabled_at=None)
+    )
+    return operator_log.apply(
+        tx,
+        change,
+        actor=actor,
+        act="enable",
+        scope="user",
+        subject=name,
+        why=why,
+        before={"disabled": True},
+        after={"disabled": False},
     )
 
 

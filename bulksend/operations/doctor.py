@@ -17,6 +17,7 @@ from bulksend.ledger.migrate import check_schema
 from bulksend.ledger.readiness import check_ledger_works
 from bulksend.messaging.sentences import say
 from bulksend.operations.blockers import Check, blocker, check_redis, ledger_blockers
+from bulksend.operations.doctor_issuer import check_issuer
 from bulksend.operations.doctor_readings import check_own_api, check_own_folders, check_ways_in_and_out
 from bulksend.settings import Settings
 
@@ -52,6 +53,7 @@ def examine(of: Settings) -> Examination:
             _encryption(of),
             *check_own_folders(of),
             *check_own_api(of),
+            *check_issuer(of),
             *check_vendor(of),
         ]
     )

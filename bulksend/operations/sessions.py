@@ -49,9 +49,21 @@ def sign_in(
 ) -> str:
     """The token of a new session of the user with that password, on record. Raises NotSignedIn."""
     user = check_password(database, name, password, passwords=passwords, origin=origin)
-    token = _new_token(SESSION, random)
     with database.write() as tx:
-        sessions.add(tx, user.name, hash_of(token), actor=user.actor, why="by password")
+        return begin(tx, user, why="by password", random=random)
+
+
+def begin(
+    tx: Connection,
+    user: Principal,
+    *,
+    why: str,
+    life_ms: int = sessions.LIFE_MS,
+    random: Random = secrets.token_bytes,
+) -> str:
+    """The token of a new session of the user, on record. It ends after ``life_ms`` at the latest."""
+    token = _new_token(SESSION, random)
+    sessions.add(tx, user.name, hash_of(token), actor=user.actor, why=why, life_ms=life_ms)
     return token
 
 
@@ -73,7 +85,6 @@ def use_link(
     database: Database, link_token: str, *, origin: Origin, random: Random = secrets.token_bytes
 ) -> str:
     """The token of a new session of the user of a link, which is used up, on record. Raises NotSignedIn."""
-    token = _new_token(SESSION, random)
     with database.write() as tx:
         user = users.by_link_hash(tx, _digest(link_token)) if id_of(link_token, LINK) else None
         if user is None or user.link_expires_at is None or user.link_expires_at <= read_clock(tx):
@@ -81,8 +92,7 @@ def use_link(
         if not users.use_link(tx, user):
             raise _unusable()
         principal = Principal.of_user(user.name, user.role, user.kinds, user.senders, origin)
-        sessions.add(tx, user.name, hash_of(token), actor=principal.actor, why="by link")
-    return token
+        return begin(tx, principal, why="by link", random=random)
 
 
 def find(tx: Connection, token: str, origin: Origin) -> SignedIn:

@@ -7,10 +7,11 @@ import re
 import secrets
 from collections.abc import Callable, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 from sqlalchemy import Connection
 
-from bulksend.errors import InvalidValue, NotFound, NotSignedIn
+from bulksend.errors import InvalidValue, NotFound, NotSignedIn, WrongState
 from bulksend.ledger import users
 from bulksend.ledger.clock import read_clock
 from bulksend.ledger.database import Database
@@ -28,7 +29,7 @@ PREFIX = "bss"
 SETUP_MS = 24 * 3_600_000
 _SHOWN = (
     *("name", "role", "created_at", "created_by", "signed_in_at", "disabled_at", "locked_until"),
-    "setup_expires_at",
+    *("setup_expires_at", "issuer", "subject"),
 )
 _NAME = re.compile(r"\w[\w.@+-]*")
 _WRONG = (
@@ -52,7 +53,7 @@ def add_user(
     Empty ``kinds`` or ``senders``: all; ``default_region`` completes numbers that are written without one.
     The token is shown once. A disabled user of that name becomes a new one. Raises InvalidValue, which names the field.
     """
-    name = _checked_user_name(name)
+    name = checked_user_name(name)
     wanted = parse_choice(Role, role, field="role")
     of_kinds = {parse_choice(Kind, kind, field="kinds") for kind in kinds}
     of_senders = {parse_recipient(each, default_region=default_region, field="senders") for each in senders}
@@ -87,8 +88,10 @@ def reset_user(
     """Take a user's password and lock away, on record, and give another setup token. Raises NotFound."""
     token = _new_token(random)
     with database.write() as tx:
-        if _existing(tx, name).disabled_at is not None:
+        user = _existing(tx, name)
+        if user.disabled_at is not None:
             raise NotFound("this user is disabled; `bulksend users add` adds it again")
+        _check_local(user, "its password is there")
         users.set_setup(
             tx, name, hash=_hash(token), expires_at=read_clock(tx) + SETUP_MS, actor=actor, why=why
         )
@@ -106,7 +109,7 @@ def show_user(tx: Connection, name: str) -> dict[str, Any]:
 
 
 def as_json(user: User) -> dict[str, Any]:
-    """A user as lists show it."""
+    """A user as lists show it; ``issuer`` and ``subject`` of those who sign in at one."""
     return to_json({name: getattr(user, name) for name in _SHOWN}) | {
         "has_password": user.password_hash is not None,
         "kinds": user.kinds.split(",") if user.kinds else [],
@@ -121,13 +124,26 @@ def disable_user(database: Database, name: str, *, actor: str, why: str) -> dict
         return {"name": name, "disabled": True, "changed": changed}
 
 
+def enable_user(database: Database, name: str, *, actor: str, why: str) -> dict[str, Any]:
+    """Let a disabled user of an issuer sign in there again, on record. Raises NotFound, WrongState."""
+    with database.write() as tx:
+        user = _existing(tx, name)
+        if user.issuer is None:
+            raise WrongState("this user has no password any more; `bulksend users add` adds it again")
+        return {"name": name, "disabled": False, "changed": users.enable(tx, name, actor=actor, why=why)}
+
+
 def change_role(database: Database, name: str, role: str, *, actor: str, why: str) -> dict[str, Any]:
-    """Give a user another role, on record; it holds from the user's next request. Raises NotFound, InvalidValue."""
+    """Give a user another role, on record; it holds from the user's next request.
+
+    Raises NotFound, InvalidValue, and WrongState for a user whose role comes from an issuer.
+    """
     wanted = parse_choice(Role, role, field="role")
     with database.write() as tx:
         user = users.get(tx, name, to_change=True)
         if user is None or user.disabled_at is not None:
             raise NotFound("no user of this name may sign in; `bulksend users list` shows the names")
+        _check_local(user, "its role comes from there at each sign-in")
         changed = users.set_role(tx, user, wanted.value, actor=actor, why=why)
         return {"name": name, "role": wanted.value, "changed": changed}
 
@@ -202,7 +218,7 @@ def _begin_attempt(tx: Connection, name: str) -> str | None:
     return None if user is None or is_locked or user.disabled_at is not None else user.password_hash
 
 
-def _checked_user_name(text: str) -> str:
+def checked_user_name(text: str) -> str:
     """The name as a part of a path can be. Raises InvalidValue."""
     name = checked_name(text)
     if not _NAME.fullmatch(name):
@@ -210,6 +226,16 @@ def _checked_user_name(text: str) -> str:
             "name", name[:40], "may have letters, digits and . _ @ + -, e.g. ann or ann@shop.example"
         )
     return name
+
+
+def host_of(issuer: str) -> str:
+    """What an issuer is called in the operator log and in lists."""
+    return urlsplit(issuer).netloc[:100]
+
+
+def _check_local(user: User, why: str) -> None:
+    if user.issuer is not None:
+        raise WrongState(f"this user signs in at {host_of(user.issuer)}: {why}")
 
 
 def _existing(tx: Connection, name: str) -> User:

@@ -30,13 +30,15 @@ from bulksend.errors import InvalidInput, InvalidValue
 from bulksend.messaging.retention import Retention, in_order, parse_days
 from bulksend.messaging.states import Kind
 from bulksend.messaging.webhook_targets import Network, read_networks
-from bulksend.settings import proxy, values
+from bulksend.settings import oidc, proxy, values
 from bulksend.settings.dotenv import read_dotenv
 from bulksend.settings.environment import environment_name, gather, one_sentence
+from bulksend.settings.oidc import OidcSettings
 from bulksend.settings.values import MAY_HAVE_GONE_OUT, without_secrets
 
 __all__ = [
     "MAY_HAVE_GONE_OUT",
+    "OidcSettings",
     "SettingRow",
     "Settings",
     "environment_name",
@@ -340,6 +342,41 @@ class Settings(BaseModel):
         None,
         description="Origins whose scripts may use the HTTP API, e.g. https://shop.example; none if it is not set",
     )
+    oidc_issuer: Annotated[str, AfterValidator(values.issuer)] | None = Field(
+        None,
+        description="OpenID provider at which users of the console may sign in, as it names itself, e.g. "
+        "https://login.shop.example; none if it is not set",
+    )
+    oidc_client_id: str | None = Field(None, description="Id that the OpenID provider gave to this console")
+    oidc_client_secret: SecretStr | None = Field(
+        None, description="Secret that the OpenID provider gave to this console; never shown"
+    )
+    oidc_label: str | None = Field(
+        None,
+        max_length=60,
+        description="Name of the OpenID provider on the button of the sign-in page; its host if it is not set",
+    )
+    oidc_scopes: Annotated[str, AfterValidator(values.scopes)] = Field(
+        "openid profile email", description="Scopes that are asked of the OpenID provider"
+    )
+    oidc_name_claim: str | None = Field(
+        None,
+        description="Claim with the name of a new user; preferred_username, else email, if it is not set",
+    )
+    oidc_role_claim: str = Field(
+        "groups",
+        description="Claim whose values give a user its role, e.g. groups or realm_access.roles",
+    )
+    oidc_roles: Annotated[str, AfterValidator(values.oidc_roles)] | None = Field(
+        None,
+        description="Values of that claim and the roles that they give, e.g. it-staff=admin,marketing=sender, or a "
+        "JSON object",
+    )
+    oidc_only: bool = Field(
+        False,
+        description="Let users sign in to the console by the OpenID provider and by one-time links only, not by "
+        "password",
+    )
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(values.upper)] = Field(
         "INFO", description="Least severe level that is logged"
     )
@@ -512,6 +549,33 @@ class Settings(BaseModel):
     def account(self) -> str:
         """The key of the account's pauses and limits."""
         return str(self.uspeedo_account_id) if self.uspeedo_account_id is not None else "default"
+
+    def oidc(self) -> OidcSettings | None:
+        """The OpenID provider of the console; None where there is none. Raises InvalidInput where something is missing.
+
+        A process in which no user signs in does not ask: it need not have the secret.
+        """
+        given = [name for name in oidc.FIELDS if self.is_given(name)]
+        if not given:
+            return None
+        for name in oidc.REQUIRED:
+            if getattr(self, name) is None:
+                raise InvalidInput(
+                    f"{environment_name(name)} is not set, and {environment_name(given[0])} is: users cannot sign in "
+                    "at the OpenID provider without it"
+                )
+        return OidcSettings(
+            issuer=self.oidc_issuer or "",
+            client_id=self.oidc_client_id or "",
+            client_secret=""
+            if self.oidc_client_secret is None
+            else self.oidc_client_secret.get_secret_value(),
+            label=self.oidc_label or proxy.host_of(self.oidc_issuer or ""),
+            scopes=self.oidc_scopes,
+            name_claims=oidc.NAME_CLAIMS if self.oidc_name_claim is None else (self.oidc_name_claim,),
+            role_claim=self.oidc_role_claim,
+            roles=oidc.parse_roles(self.oidc_roles or ""),
+        )
 
     def webhook_networks(self) -> tuple[Network, ...]:
         """The private networks that webhooks may go to."""

@@ -15,6 +15,8 @@ from bulksend.failpoints import check
 from bulksend.messaging.exclusions import parse_cap
 from bulksend.messaging.retention import parse_days
 from bulksend.messaging.webhook_targets import read_networks
+from bulksend.settings.oidc import parse_roles
+from bulksend.settings.proxy import host_of, is_loopback
 
 #: Words in the names of URL parameters whose values are not shown.
 _PRIVATE = ("pass", "key", "secret", "token")
@@ -91,6 +93,31 @@ def http_url(value: str) -> str:
     if parts.username or parts.password or parts.query or parts.fragment:
         raise ValueError("must be a plain link: no user, password, query or fragment")
     return value.rstrip("/")
+
+
+def issuer(value: str) -> str:
+    """As it was written: what the provider calls itself is compared letter by letter, with its last slash."""
+    http_url(value)
+    if urlsplit(value).scheme == "http" and not is_loopback(host_of(value)):
+        raise ValueError("must begin with https://, since users and secrets go there")
+    if len(value) > 255:
+        raise ValueError("is longer than 255 characters")
+    return value
+
+
+def scopes(value: str) -> str:
+    found = value.replace(",", " ").split()
+    if "openid" not in found:
+        raise ValueError("must have openid among the scopes, e.g. openid profile email")
+    for each in found:
+        if not re.fullmatch(r"[\x21\x23-\x5b\x5d-\x7e]+", each):
+            raise ValueError(f"has {each[:40]!r}, which is not a scope")
+    return " ".join(found)
+
+
+def oidc_roles(value: str) -> str:
+    parse_roles(value)
+    return value
 
 
 def region(value: str) -> str:

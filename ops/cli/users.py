@@ -80,8 +80,9 @@ def list_(json: Json = False) -> int:
     of = settings()
     with ledger(of).read() as tx:
         found = list_users(tx)
-    columns = ("name", "role", "has_password", "signed_in_at", "disabled_at", "locked_until")
-    listing(found, columns, json=json, optional=("signed_in_at", "has_password"), timezone=of.timezone)
+    columns = ("name", "role", "has_password", "issuer", "signed_in_at", "disabled_at", "locked_until")
+    optional = ("signed_in_at", "has_password", "issuer")
+    listing(found, columns, json=json, optional=optional, timezone=of.timezone)
     return DONE
 
 
@@ -95,4 +96,17 @@ def disable(name: Name, why: Reason = None, json: Json = False) -> int:
 
     done = disable_user(ledger(settings()), name, actor=actor(), why=why or NO_REASON)
     result(done, f"user {name} is {'now' if done['changed'] else 'already'} disabled", json=json)
+    return DONE
+
+
+@group.command("enable")
+@command
+def enable(name: Name, why: Reason = None, json: Json = False) -> int:
+    """Let a disabled user who signs in at an OpenID provider sign in again."""
+    from bulksend.operations.campaigns import NO_REASON
+    from bulksend.operations.users import enable_user
+    from ops.cli.output import result
+
+    done = enable_user(ledger(settings()), name, actor=actor(), why=why or NO_REASON)
+    result(done, f"user {name} {'may sign in again' if done['changed'] else 'was not disabled'}", json=json)
     return DONE

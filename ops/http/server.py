@@ -42,6 +42,7 @@ _SWITCH_S = 0.001
 
 def services_of(of: Settings) -> Services:
     """The services by these settings. Raises what bootstrap.checked_database raises."""
+    issuer = bootstrap.issuer(of)
     database = bootstrap.checked_database(of)
     uploads = Uploads.from_settings(of, database)
     cipher, keys = bootstrap.cipher(of), KeyRing(database)
@@ -78,6 +79,7 @@ def services_of(of: Settings) -> Services:
             lease_s=of.lease_seconds,
         ),
         streams=EventStreams(database),
+        issuer=issuer,
         live=LiveTabs(database),
     )
 

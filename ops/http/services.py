@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import ip_address
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from fastapi import Depends, Request
 from fastapi.openapi.models import HTTPBearer as HTTPBearerModel
@@ -36,6 +36,9 @@ from ops.web.live import LiveTabs
 from producer import Producer
 from producer.uploads import UploadIntake, Uploads
 
+if TYPE_CHECKING:
+    from bulksend.oidc.issuer import Issuer
+
 #: A Redis that does not answer a request within this time counts as away.
 REDIS_S = 0.5
 
@@ -65,6 +68,8 @@ class Services:
     """Of the metrics of this process."""
     tracing: Tracing | None
     streams: EventStreams
+    issuer: Issuer | None
+    """At which users of the console may sign in."""
     live: LiveTabs
     """The pages of the console that follow the ledger."""
     answer_s: float = 1.0
@@ -89,6 +94,8 @@ class Services:
         self.keys.close()
         if self.tracing is not None:
             self.tracing.close()
+        if self.issuer is not None:
+            self.issuer.close()
         self.producer.close()
         self.database.close()
 

@@ -54,6 +54,9 @@ class Console:
     hashing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
     """A password takes 19 MiB and 30 ms of a core: no flood of sign-ins has all of the machine."""
 
+    issuing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(4))
+    """An issuer that does not answer holds no more threads than this."""
+
     def __post_init__(self) -> None:
         of, database = self.services.settings, self.services.database
         object.__setattr__(self, "blockers", Remembered(lambda: find_blockers(of, database), BLOCKERS_S))

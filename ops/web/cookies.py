@@ -8,6 +8,7 @@ from typing import Any
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
+from bulksend.oidc import LIFE_S as BEGUN_S
 from bulksend.operations.sessions import LIFE_S
 
 #: What a person likes, kept for a year.
@@ -50,6 +51,35 @@ def drop_session(request: HTTPConnection, response: Response) -> None:
     response.delete_cookie(
         _session_name(request), path="/", secure=is_secure(request), httponly=True, samesite="lax"
     )
+
+
+def begun_sign_in(request: HTTPConnection) -> str | None:
+    """The sign-in at an issuer that this browser began, sealed."""
+    return request.cookies.get(_begun_name(request))
+
+
+def set_begun_sign_in(request: HTTPConnection, response: Response, sealed: str) -> None:
+    """Have the browser keep a sign-in until the issuer sends it back: Lax, since it comes from there."""
+    response.set_cookie(
+        _begun_name(request),
+        sealed,
+        max_age=BEGUN_S,
+        path="/",
+        secure=is_secure(request),
+        httponly=True,
+        samesite="lax",
+    )
+
+
+def drop_begun_sign_in(request: HTTPConnection, response: Response) -> None:
+    """Have the browser forget it: it is good for one answer."""
+    response.delete_cookie(
+        _begun_name(request), path="/", secure=is_secure(request), httponly=True, samesite="lax"
+    )
+
+
+def _begun_name(request: HTTPConnection) -> str:
+    return "__Host-bulksend_oidc" if is_secure(request) else f"bulksend_oidc_{request.url.port or 80}"
 
 
 def set_liked(request: HTTPConnection, response: Response, name: str, value: str) -> None:

@@ -27,6 +27,7 @@ from bulksend.messaging.masking import mask_phone
 from bulksend.operations import sessions
 from bulksend.operations.access import Origin, Principal, Role, record_reading
 from bulksend.operations.campaigns import left_in
+from bulksend.operations.users import host_of
 from ops.http.services import Services, address_of
 from ops.web import catalogues, cookies, csrf
 from ops.web.console import Console
@@ -106,6 +107,7 @@ class Visit:
             "time": locale.time,
             "asset": self.console.assets.url,
             "left_in": left_in,
+            "host_of": host_of,
             "is_live": self.is_live,
             "user": None,
             "csrf": "",

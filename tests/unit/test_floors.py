@@ -33,6 +33,7 @@ ROOMS = {
     "bulksend.tracing": 0.2,
     "bulksend.ledger": 1.0,
     "bulksend.gateway": 1.0,
+    "bulksend.oidc": 1.0,
     "bulksend.broker": 1.0,
     "bulksend.limits": 1.0,
     "bulksend.bootstrap": 1.4,

@@ -43,6 +43,9 @@ users = Table(
     Column("senders", Text, nullable=False, server_default="", comment="as those of a key"),
     Column("link_hash", LargeBinary, comment="SHA-256 of the token that signs in once, without the password"),
     Column("link_expires_at", Instant),
+    Column("issuer", String(255), comment="at which the user signs in; null: here"),
+    Column("subject", String(255), comment="who the user is at the issuer"),
+    Index(None, "issuer", "subject", unique=True),
 )
 
 sessions = Table(

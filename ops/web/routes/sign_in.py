@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from starlette.concurrency import run_in_threadpool
 
-from bulksend.errors import BulksendError, InvalidValue, NotSignedIn, TooManyRequests
+from bulksend.errors import AccessDenied, BulksendError, InvalidValue, NotSignedIn, TooManyRequests
+from bulksend.oidc import Refusal
 from bulksend.operations import sessions, users
 from bulksend.operations.access import Principal
 from ops.web import cookies
@@ -16,24 +16,28 @@ from ops.web.forms import Fields, ViewerForm, read_fields
 from ops.web.local import local_path
 from ops.web.pages import AnyVisit, Visit, a_visit
 from ops.web.problems import problem_of
+from ops.web.sign_in import begin_session, user_of
 
 router = APIRouter()
 
 
 @router.get("/sign-in")
-def sign_in_page(visit: AnyVisit, next: str = "/") -> Response:
+def sign_in_page(visit: AnyVisit, next: str = "/", refusal: str = "") -> Response:
     """The form. A link's token stands behind the # of its address, so that no log and no server before us has it.
 
     Where a user is signed in, a link asks first: it may be another's, who wants this person to act in that name.
+    ``refusal`` says why a sign-in at the issuer failed.
     """
     token = cookies.session_token(visit.request)
-    return _form(visit, next, present=None if token is None else _user_of(visit, token))
+    known = refusal if refusal in list(Refusal) and visit.services.issuer is not None else None
+    return _form(visit, next, refusal=known, present=None if token is None else user_of(visit, token))
 
 
 @router.post("/sign-in")
 async def sign_in(request: Request) -> Response:
     """Sign in by name and password."""
     visit = await a_visit(request)
+    _check_passwords(visit)
     fields = await read_fields(request)
 
     def session() -> str:
@@ -45,7 +49,7 @@ async def sign_in(request: Request) -> Response:
             origin=visit.origin,
         )
 
-    return await _begun(visit, fields, session)
+    return await _begin(visit, fields, session)
 
 
 @router.post("/sign-in/link")
@@ -54,13 +58,14 @@ async def sign_in_by_link(request: Request) -> Response:
     visit = await a_visit(request)
     fields = await read_fields(request)
     token = fields.text("token").rpartition("#")[2]
-    return await _begun(visit, fields, lambda: sessions.use_link(visit.database, token, origin=visit.origin))
+    return await _begin(visit, fields, lambda: sessions.use_link(visit.database, token, origin=visit.origin))
 
 
 @router.post("/sign-in/password")
 async def set_password(request: Request) -> Response:
     """Set the first password by a setup token, and sign in with it."""
     visit = await a_visit(request)
+    _check_passwords(visit)
     fields = await read_fields(request)
     token, password = fields.text("token").rpartition("#")[2], fields.raw("password")
 
@@ -71,40 +76,21 @@ async def set_password(request: Request) -> Response:
         name = users.set_password(visit.database, token, password, passwords=passwords)
         return sessions.sign_in(visit.database, name, password, passwords=passwords, origin=visit.origin)
 
-    return await _begun(visit, fields, session)
+    return await _begin(visit, fields, session)
 
 
-async def _begun(visit: Visit, fields: Fields, begin: Callable[[], str]) -> Response:
-    """Begin a session. Whatever session the browser had before ends: the new one has another token."""
-    rate, ip = visit.console.sign_in_rate, visit.origin.ip
+def _check_passwords(visit: Visit) -> None:
+    if visit.services.settings.oidc_only:
+        raise AccessDenied("this console takes no passwords (BULKSEND_OIDC_ONLY)")
+
+
+async def _begin(visit: Visit, fields: Fields, begin: Callable[[], str]) -> Response:
+    """Begin a session, or show the form again with what is wrong."""
+    next = fields.text("next")
     try:
-        rate.check(ip)
-        async with visit.console.hashing:
-            token = await run_in_threadpool(begin)
+        return await begin_session(visit, next, begin, visit.console.hashing)
     except (NotSignedIn, TooManyRequests, InvalidValue) as error:
-        return _form(visit, fields.text("next"), error, fields)
-    rate.forgive(ip)
-    old = cookies.session_token(visit.request)
-    if old is not None:
-        await run_in_threadpool(_end, visit, old)
-    response = visit.redirect(local_path(fields.text("next")))
-    cookies.set_session(visit.request, response, token)
-    return response
-
-
-def _end(visit: Visit, token: str) -> None:
-    user = _user_of(visit, token)
-    if user is not None:
-        sessions.sign_out(visit.database, token, actor=user.actor)
-
-
-def _user_of(visit: Visit, token: str) -> Principal | None:
-    """Whose session it is; None where it has ended."""
-    with visit.database.read() as tx:
-        try:
-            return sessions.find(tx, token, visit.origin).principal
-        except NotSignedIn:
-            return None
+        return _form(visit, next, error, fields)
 
 
 def _form(
@@ -113,13 +99,17 @@ def _form(
     error: BulksendError | None = None,
     fields: Fields | None = None,
     *,
+    refusal: str | None = None,
     present: Principal | None = None,
 ) -> Response:
-    problem = None if error is None else problem_of(error)
+    problem, issuer = None if error is None else problem_of(error), visit.services.issuer
     shown: dict[str, Any] = {
         "next": local_path(next),
         "present": present,
         "problem": problem,
+        "refusal": refusal,
+        "issuer": None if issuer is None else issuer.settings.label,
+        "has_passwords": not visit.services.settings.oidc_only,
         "name": "" if fields is None else fields.text("name")[:100],
         "which": "" if fields is None else visit.request.url.path.rpartition("/")[2],
     }

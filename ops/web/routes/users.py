@@ -102,6 +102,15 @@ def disable(form: AdminForm, name: str) -> Response:
     return page.redirect("/users", "users.was_disabled", name=name)
 
 
+@router.post("/{name}/enable")
+def enable(form: AdminForm, name: str) -> Response:
+    """Let a disabled user of an issuer sign in again."""
+    page = form.page
+    page.user.check_unlimited()
+    users.enable_user(page.database, name, actor=page.user.actor, why=form.optional("why") or NO_REASON)
+    return page.redirect(f"/users/{quote(name, safe='')}", "users.was_enabled", name=name)
+
+
 @router.post("/{name}/role")
 def change_role(form: AdminForm, name: str) -> Response:
     """Give a user another role; it holds from the next request."""

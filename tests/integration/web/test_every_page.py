@@ -17,7 +17,10 @@ from tests.html_pages import Html
 from tests.integration.web.conftest import ON_ONE_DATABASE, Web
 
 #: They need no session, and change nothing that another one has.
-FOR_ALL = {"/assets/{hash}/{name:path}", "/sign-in", "/sign-in/link", "/sign-in/password", "/preferences"}
+FOR_ALL = {
+    *("/assets/{hash}/{name:path}", "/sign-in", "/sign-in/link", "/sign-in/password", "/preferences"),
+    *("/sign-in/oidc", "/sign-in/oidc/callback"),
+}
 #: Its answer never ends.
 STREAM = "/live"
 

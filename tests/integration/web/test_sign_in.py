@@ -224,3 +224,9 @@ def test_a_weak_password_is_refused_beside_its_field(web: Web) -> None:
         answer = send(web, "/sign-in/password", {"token": token, **fields})
         assert answer.status_code == 422
         assert why in Html(answer.text).text(".//main")
+
+
+def test_without_an_issuer_there_is_no_way_to_one(web: Web) -> None:
+    assert not web.get("/sign-in", None).all(".//a[@href='/sign-in/oidc']")
+    for path in ("/sign-in/oidc", "/sign-in/oidc/callback?code=x&state=y"):
+        assert web.ask("GET", path, None).status_code == 404
