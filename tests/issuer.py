@@ -221,13 +221,12 @@ def running_issuer() -> Iterator[FakeIssuer]:
                 self._answer(200, issuer.discovery())
             elif path == "/keys":
                 self._answer(200, {"keys": [key.public() for key in issuer.keys]})
+            elif path == "/elsewhere":
+                self._lead_to(f"{issuer.url}/keys")
             elif path == "/userinfo":
                 self._answer(*issuer.userinfo(self.headers.get("authorization", "")))
             elif path == "/authorize":
-                self.send_response(302)
-                self.send_header("location", issuer.authorize(query))
-                self.send_header("content-length", "0")
-                self.end_headers()
+                self._lead_to(issuer.authorize(query))
             else:
                 self._answer(404, {})
 
@@ -241,6 +240,12 @@ def running_issuer() -> Iterator[FakeIssuer]:
 
         def date_time_string(self, timestamp: float | None = None) -> str:
             return super().date_time_string(time.time() + issuer.skew_s)
+
+        def _lead_to(self, address: str) -> None:
+            self.send_response(302)
+            self.send_header("location", address)
+            self.send_header("content-length", "0")
+            self.end_headers()
 
         def _answer(self, status: int, body: Claims) -> None:
             data = json.dumps(body).encode()

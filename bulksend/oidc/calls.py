@@ -52,7 +52,8 @@ class Calls:
         self, method: str, url: str, headers: Mapping[str, str], fields: Mapping[str, str] | None
     ) -> Reply:
         self._client.cookies.clear()
-        accept = {"Accept": "application/json", **headers}
+        # Packed, a small answer could fill the memory.
+        accept = {"Accept": "application/json", "Accept-Encoding": "identity", **headers}
         try:
             with self._client.stream(method, url, headers=accept, data=fields) as answer:
                 body = _bounded(url, answer)
@@ -64,7 +65,7 @@ class Calls:
 
 def _bounded(url: str, answer: httpx.Response) -> bytes:
     until, body = time.monotonic() + CALL_S, bytearray()
-    for part in answer.iter_bytes():
+    for part in answer.iter_raw():
         body += part
         if len(body) > _MOST_BYTES:
             raise IssuerUnavailable(f"{url} answers with more than {_MOST_BYTES:,} bytes")

@@ -391,6 +391,7 @@ def test_an_issuer_that_does_not_answer_is_said_and_comes_back(browser: Browser,
         {"issuer": "https://login.other.example"},
         {"token_endpoint": "http://login.shop.example/token"},
         {"jwks_uri": None},
+        {"more": "x" * 1_100_000},
         {"token_endpoint_auth_methods_supported": ["private_key_jwt"]},
     ],
 )
@@ -400,6 +401,14 @@ def test_an_issuer_that_says_something_else_of_itself_is_not_used(
     issuer.document = document
     assert refusal(browser.get("/sign-in/oidc")) == "unavailable"
     assert BEGUN not in browser.cookies
+
+
+def test_no_redirect_is_followed_to_what_the_issuer_did_not_name(
+    browser: Browser, issuer: FakeIssuer
+) -> None:
+    issuer.document = {"jwks_uri": f"{issuer.url}/elsewhere"}
+    assert refusal(browser.get("/sign-in/oidc")) == "unavailable"
+    assert "GET /keys" not in issuer.seen
 
 
 def test_a_person_whom_the_issuer_refuses_is_told_so_and_no_word_of_it_is_shown(
