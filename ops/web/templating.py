@@ -7,13 +7,15 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from ops.web.table_rows import marked
+
 FOLDER = Path(__file__).parent / "templates"
 
 
 @cache
 def environment() -> Environment:
     """The templates of the console, each compiled once in a process."""
-    return Environment(
+    made = Environment(
         loader=FileSystemLoader(FOLDER),
         autoescape=True,
         undefined=StrictUndefined,
@@ -22,3 +24,5 @@ def environment() -> Environment:
         auto_reload=False,
         cache_size=200,
     )
+    made.filters["marked"] = marked
+    return made

@@ -113,14 +113,22 @@ class Tab:
         said = [
             f"{each['id']}: {each['help']}: {[node['html'] for node in each['nodes']][:3]}" for each in found
         ]
-        assert said == []
+        assert said == [], self.page.url
 
     def check_width(self) -> None:
         """The page is no wider than the window; a table may be, in a box that scrolls."""
         wide = self.page.evaluate(
             "document.documentElement.scrollWidth - document.documentElement.clientWidth"
         )
-        assert wide <= 0, f"{wide} px too wide"
+        assert wide <= 0, f"{self.page.url}: {wide} px too wide"
+
+    def check_no_table_scrolls(self) -> None:
+        """Each table fits into its box, but for those of charts."""
+        wide = self.page.evaluate(
+            "[...document.querySelectorAll('.table-box:not(.scrolls)')]"
+            ".filter((box) => box.scrollWidth > box.clientWidth).map((box) => box.getAttribute('aria-label'))"
+        )
+        assert wide == [], self.page.url
 
     def _heard(self, message: Any) -> None:
         if message.type in ("error", "warning") and not message.text.startswith(_EXPECTED):

@@ -197,6 +197,18 @@ document.addEventListener("keydown", (event) => {
 
 /* -- small things ----------------------------------------------------------------------------------------------- */
 
+// The menu closes on Escape, on a click elsewhere, and when the focus leaves it. Without scripts its button closes it.
+const more = $("#menu-more");
+if (more) {
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape" || !more.open) return;
+    const holds_focus = more.contains(document.activeElement) || document.activeElement === document.body;
+    more.open = false;
+    if (holds_focus) $("summary", more).focus();
+  });
+  document.addEventListener("pointerdown", (event) => { if (!more.contains(event.target)) more.open = false; });
+  more.addEventListener("focusout", (event) => { if (event.relatedTarget && !more.contains(event.relatedTarget)) more.open = false; });
+}
 // Browsers without `command` on buttons.
 if (!("commandForElement" in HTMLButtonElement.prototype)) {
   document.addEventListener("click", (event) => {
