@@ -504,6 +504,8 @@ class Explanation:
 
 #: The code at the end of an outcome's reason, as ``CodeRow.outcome`` writes it.
 _CODE_IN_ERROR = re.compile(r"\((#|HTTP )?([0-9]{1,9})\)(?:;|$)")
+#: Begins the error of a message that failed by a receipt.
+RECEIPT = "receipt: "
 _FAMILIES = {None: Family.RETCODE, "#": Family.WHATSAPP, "HTTP ": Family.HTTP}
 
 
@@ -513,6 +515,17 @@ def explain(error: str) -> Explanation | None:
     if found is None:
         return None
     return explain_code(_FAMILIES[found[1]], int(found[2]))
+
+
+def explain_receipt(error: str) -> Explanation | None:
+    """The explanation of an error that a receipt brought, ``receipt: 131026 …``; None without a listed code.
+
+    What follows from the code is that of an answer: a message that the vendor took is not tried again.
+    """
+    code = error.removeprefix(RECEIPT).partition(" ")[0]
+    if not error.startswith(RECEIPT) or not (code.isascii() and code.isdecimal() and len(code) <= 9):
+        return None
+    return explain_code(Family.WHATSAPP, int(code)) if find_row(Family.WHATSAPP, int(code)) else None
 
 
 def explain_code(family: Family, code: int) -> Explanation:

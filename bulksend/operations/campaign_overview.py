@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from bulksend.errors import NotFound
+from bulksend.gateway.error_codes import explain_receipt
 from bulksend.ledger import (
     campaign_timeline,
     campaigns,
@@ -72,7 +73,11 @@ def view(of: Settings, database: Database, id_or_name: str) -> dict[str, Any]:
             "sender_rate": sender_rate,
             "upload": shown_upload(ledger_uploads.of_campaign(tx, campaign.id)),
             "slowed": changes_of(tx, [campaign.sender], of.account(), since=campaign.created_at),
-            "failures": [explained(*each) for each in reasons if each[0] != Status.SUPPRESSED.value],
+            "failures": [
+                explained(*each) | {"receipt": explain_receipt(each[1])}
+                for each in reasons
+                if each[0] != Status.SUPPRESSED.value
+            ],
             "left_out": left_out(reasons),
             "content": content_shown(tx, campaign),
             "throughput": throughput(tx, campaign, shown["acts"], sender_rate),

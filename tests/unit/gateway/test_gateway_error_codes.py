@@ -17,6 +17,7 @@ from bulksend.gateway.error_codes import (
     UNLISTED,
     code_text,
     explain,
+    explain_receipt,
     outcome_of_message,
 )
 from bulksend.messaging.outcome import (
@@ -346,3 +347,18 @@ def test_a_code_in_an_error_of_the_ledger_is_explained(error: str, code: str | N
     if found is not None:
         assert found.meaning in error
         assert found.consequence
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        ("receipt: 131026 Message undeliverable", "#131026"),
+        ("receipt: 131026", "#131026"),
+        ("receipt: 999999 unheard of", None),
+        ("receipt: undeliverable", None),
+        ("131026 Message undeliverable", None),
+    ],
+)
+def test_a_code_that_a_receipt_brought_is_explained(error: str, code: str | None) -> None:
+    found = explain_receipt(error)
+    assert (None if found is None else found.code) == code
