@@ -111,20 +111,26 @@ class HostMetrics:
     def __init__(self, registry: CollectorRegistry, spool: Path) -> None:
         """``spool`` is the folder of such files, on the disk that is watched; it may not exist yet."""
         free = Gauge("bulksend_disk_free_bytes", "Free space where spool and uploads lie", registry=registry)
-        free.set_function(lambda: _free_bytes(spool))
+        free.set_function(lambda: free_bytes(spool))
         spooled = Gauge(
             "bulksend_spooled_files",
             "Files with results or receipts that wait for the ledger",
             registry=registry,
         )
-        spooled.set_function(lambda: sum(1 for pattern in _SPOOLED for _ in spool.glob(pattern)))
+        spooled.set_function(lambda: count_spooled(spool))
 
 
 #: Results of a worker, and receipts.
 _SPOOLED = ("results-*.jsonl", "*.receipts")
 
 
-def _free_bytes(folder: Path) -> float:
+def count_spooled(spool: Path) -> int:
+    """How many files with results or receipts wait in this folder for the ledger."""
+    return sum(1 for pattern in _SPOOLED for _ in spool.glob(pattern))
+
+
+def free_bytes(folder: Path) -> float:
+    """The free space of the disk on which the folder is, or would be made."""
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     return float(shutil.disk_usage(folder).free)

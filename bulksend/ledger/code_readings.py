@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from sqlalchemy import Connection, select, text
+from sqlalchemy import Connection, func, select, text
 
 from bulksend.ledger.bulk_parameters import statement
 from bulksend.ledger.campaigns import DIRECT_PREFIX
@@ -91,6 +91,22 @@ def waited(tx: Connection, ids: list[str], since_ms: int) -> list[Waited]:
                 delivery = None if to_delivery is None else max(0, to_delivery)
                 found.append(Waited(sender, sent_at, max(0, to_post), delivery))
     return found
+
+
+def count_expired(tx: Connection, ids: list[str], since_ms: int) -> int:
+    """How many of the newest codes of these campaigns have expired since then."""
+    prefer_indexes(tx)
+    count = 0
+    for campaign in ids:
+        newest = (
+            select(messages.c.ended_at)
+            .where(messages.c.campaign_id == campaign, messages.c.status == Status.EXPIRED.value)
+            .order_by(messages.c.id.desc())
+            .limit(CODES_SEEN)
+            .subquery()
+        )
+        count += tx.scalar(select(func.count()).where(newest.c.ended_at >= since_ms)) or 0
+    return count
 
 
 def waiting(tx: Connection) -> list[WaitingCode]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, RowMapping, func, select, union_all
+from sqlalchemy import Connection, RowMapping, case, func, select, union_all
 
 from bulksend.ledger.campaigns import Campaign
 from bulksend.ledger.clock import read_clock
@@ -59,6 +59,21 @@ def _send_rates_of(tx: Connection, phone: str, now: int, window_ms: int) -> list
     are_all = sum(posts for _, posts, _ in rows) < POSTS_SAMPLED
     span_ms = window_ms if are_all else max(1, now - min(oldest for _, _, oldest in rows))
     return [(str(id), posts * 1000 / span_ms) for id, posts, _ in rows]
+
+
+def recent_results(tx: Connection, phone: str, since: int) -> tuple[int, int, int | None]:
+    """Of a sender's newest POSTS_SAMPLED POSTs that began since then: how many have a result, how many of them the
+    vendor refused, and when the newest one began (ms)."""
+    newest = (
+        select(attempts.c.started_at, attempts.c.outcome)
+        .where(attempts.c.sender == phone, attempts.c.started_at >= since)
+        .order_by(attempts.c.started_at.desc())
+        .limit(POSTS_SAMPLED)
+        .subquery()
+    )
+    refused = func.sum(case((newest.c.outcome == "refused", 1), else_=0))
+    row = tx.execute(select(func.count(newest.c.outcome), refused, func.max(newest.c.started_at))).one()
+    return int(row[0]), int(row[1] or 0), row[2]
 
 
 def last_accepted_at(tx: Connection, before: int) -> int | None:

@@ -198,9 +198,9 @@ def newest_at(tx: Connection) -> int | None:
     return None if found is None else int(found)
 
 
-def count_aside(tx: Connection, most: int) -> int:
-    """How many callbacks were set aside, counted up to ``most``."""
-    some = select(literal(1)).select_from(unreadable_receipts).limit(most)
+def count_aside(tx: Connection, most: int, *, since: int = 0) -> int:
+    """How many callbacks were set aside since an instant (ms), counted up to ``most``."""
+    some = select(literal(1)).where(unreadable_receipts.c.id >= lowest_at(since)).limit(most)
     return int(tx.scalar(select(func.count()).select_from(some.subquery())) or 0)
 
 

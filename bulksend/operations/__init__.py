@@ -20,7 +20,7 @@ breakdown     a campaign by steps, countries, hours and reasons    report   the 
 uploads       files that were posted as campaigns
 exports       export files, written by a job
 export        Export: every message of a campaign, or every refused row
-audit         prove the promises, also as a job that keeps what it found    acts   the operator log
+audit         prove the promises, also as a job, and keep what was found    acts   the operator log
 installation  processes, ledger, Redis, limiter    restore   make a restored ledger safe to start from
 senders       list_senders, change_sender; set_paused for a sender or the account
 paces         how fast a sender may send now, and each change by the vendor's throttling
@@ -36,7 +36,7 @@ link_probe    what the links of a content answer
 rehearsals    give a ledger of its own what a campaign meets in the real one
 blockers      what holds messages back now, and the remedy
 doctor        examine an installation: doctor_readings what is read, doctor_rules what follows from it
-health        which processes run
+health        which processes run             alerts   what needs a person: read here, judged by alert_rules
 access        Role, Principal    api_keys   add_key, list_keys, revoke_key; KeyRing: whose a key is
 sender_pages  how fast each sender goes now, and what was done to it    template_pages   who uses a template
 overview      what goes on in the whole installation    changes   what has changed since the last look

@@ -56,8 +56,14 @@ def find_blockers(of: Settings, database: Database, campaign: Campaign | None = 
     Where REDIS_URL is not set, Redis is not checked: another machine may have it. Raises LedgerUnreachable,
     LedgerUnfit.
     """
-    by_redis = [] if of.redis_url is None else check_redis(of).blockers
-    return [*ledger_blockers(of, database, campaign), *by_redis]
+    return known_blockers(of, database, None if of.redis_url is None else check_redis(of), campaign)
+
+
+def known_blockers(
+    of: Settings, database: Database, redis: RedisCheck | None, campaign: Campaign | None = None
+) -> list[Check]:
+    """As ``find_blockers``, with what was found of Redis."""
+    return [*ledger_blockers(of, database, campaign), *(() if redis is None else redis.blockers)]
 
 
 def ledger_blockers(of: Settings, database: Database, campaign: Campaign | None = None) -> list[Check]:

@@ -19,13 +19,13 @@ from bulksend.messaging.sentences import say
 from bulksend.operations.blockers import Check, blocker, check_redis, ledger_blockers
 from bulksend.operations.doctor_issuer import check_issuer
 from bulksend.operations.doctor_readings import check_own_api, check_own_folders, check_ways_in_and_out
+from bulksend.operations.doctor_rules import SKEW_WARN_S
 from bulksend.settings import Settings
 
 #: SQLite from 3.7.0 to 3.51.2 can corrupt a WAL database when two processes checkpoint and write at once.
 SQLITE_SOUND = (3, 51, 3)
 #: The vendor refuses timestamps that are off by more than five minutes.
 SKEW_LIMIT_S = 300
-SKEW_WARN_S = 30
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import pwd
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -65,18 +66,26 @@ def _silent_ms(tx: Connection, process: str, now: int) -> int | None:
     return None if seen is None else max(0, now - seen)
 
 
-def _receipts(tx: Connection, of: Settings, now: int) -> ReceiptState:
+def read_receipts(tx: Connection, messages: Mapping[tuple[str, str], int], now: int) -> ReceiptState:
+    """Whether receipts come; nothing of those that wait to be read. ``messages``: counts by kind and status."""
+
     def age(at: int | None) -> int | None:
         return None if at is None else max(0, now - at)
 
-    unread = raw_receipts.waiting(tx)
-    spooled_at = oldest_file_at(Path(of.spool_dir))
-    accepted = sum(n for (_, status), n in counters.by_kind(tx).items() if status == Status.ACCEPTED)
+    accepted = sum(n for (_, status), n in messages.items() if status == Status.ACCEPTED)
     return ReceiptState(
         accepted=accepted,
         has_token=any(token.revoked_at is None for token in receipt_tokens.all_tokens(tx)),
         last_callback_ms=age(raw_receipts.newest_at(tx)),
         unanswered_ms=age(progress.last_accepted_at(tx, now - RECEIPT_DUE_MS)) if accepted else None,
+    )
+
+
+def _receipts(tx: Connection, of: Settings, now: int) -> ReceiptState:
+    unread = raw_receipts.waiting(tx)
+    spooled_at = oldest_file_at(Path(of.spool_dir))
+    return replace(
+        read_receipts(tx, counters.by_kind(tx), now),
         unread=unread.bodies,
         oldest_unread_ms=unread.oldest_ms,
         unreadable=raw_receipts.count_aside(tx, _MOST),

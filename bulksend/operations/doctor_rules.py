@@ -14,6 +14,8 @@ from bulksend.operations.health import SILENT_S
 SLOW_MS = 60_000
 #: A POST that was accepted this long ago has a receipt: the vendor sends `sent` at once.
 RECEIPT_DUE_MS = 15 * 60_000
+#: A clock that is further off than this is told, s.
+SKEW_WARN_S = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,7 @@ def check_receipts(of: ReceiptState) -> Iterator[Check]:
             f"there is no token for them: {messages} will never be delivered, read or failed",
             "bulksend tokens add --name NAME, then enter its address in the vendor's console",
         )
-    elif _receipts_stopped(of):
+    elif has_stopped(of):
         yield blocker(
             "receipts",
             say("the vendor sends none: {why}, and messages were accepted since", why=_last_callback(of)),
@@ -103,7 +105,8 @@ def check_receipts(of: ReceiptState) -> Iterator[Check]:
         )
 
 
-def _receipts_stopped(of: ReceiptState) -> bool:
+def has_stopped(of: ReceiptState) -> bool:
+    """Whether a message waits for a receipt, and none has come since it was due."""
     if not of.accepted or of.unanswered_ms is None:
         return False
     return of.last_callback_ms is None or of.last_callback_ms > of.unanswered_ms

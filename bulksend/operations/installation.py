@@ -16,17 +16,16 @@ from bulksend.ledger.clock import read_clock
 from bulksend.ledger.database import Database
 from bulksend.ledger.migrate import newest_revision
 from bulksend.messaging.units import format_instant
-from bulksend.operations.blockers import RedisCheck, check_redis
+from bulksend.operations.blockers import RedisCheck
 from bulksend.operations.health import NOTIFIER, SERVE, SILENT_S
 from bulksend.settings import Settings
 
 
-def state(of: Settings, database: Database) -> dict[str, Any]:
-    """Processes, ledger, Redis and limiter now. Where Redis is away, that takes seconds. Raises LedgerUnreachable."""
+def state(of: Settings, database: Database, checked: RedisCheck | None) -> dict[str, Any]:
+    """Processes, ledger, Redis and limiter now. ``checked``: None without REDIS_URL. Raises LedgerUnreachable."""
     with database.translated_errors(), database.read() as tx:
         now_ms = read_clock(tx)
         processes, ledger = _processes(tx, now_ms), _ledger(tx, database)
-    checked = None if of.redis_url is None else check_redis(of)
     if checked is not None:
         processes.append(_relay(checked))
     return {

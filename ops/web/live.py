@@ -10,11 +10,12 @@ import asyncio
 import json
 import random
 from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from starlette.concurrency import run_in_threadpool
 
-from bulksend.errors import TooManyRequests
+from bulksend.errors import BulksendError, TooManyRequests
 from bulksend.ledger.database import Database
 from bulksend.operations import changes, sessions
 from bulksend.operations.access import Role
@@ -52,11 +53,21 @@ class LiveTabs(PolledStreams[_Tab]):
         dice: Callable[[], float] = random.random,
     ) -> None:
         self._tick_s, self._least_s, self._alive_s, self._dice = tick_s, least_s, alive_s, dice
+        self._watched: dict[str, Callable[[], str]] = {}
         super().__init__(database)
+
+    def watch(self, topic: str, look: Callable[[], str]) -> None:
+        """Tell tabs of this topic, too, whenever ``look`` gives another text.
+
+        It may take seconds, as where Redis is away, and runs beside the looks at the ledger.
+        """
+        self._watched[topic] = look
 
     def _forget(self) -> None:
         self._seen: dict[str, str] | None = None
         self._at = ""
+        self._beside: dict[str, str] = {}
+        self._looking: asyncio.Task[None] | None = None
 
     def check_room(self, user: str) -> None:
         """Raises TooManyRequests when this process, or a user in it, has as many tabs as it may."""
@@ -111,9 +122,17 @@ class LiveTabs(PolledStreams[_Tab]):
 
     async def _look(self) -> float:
         tabs = [*self._open]
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(self._look_beside())
         seen, at, roles = await run_in_threadpool(self._read, sorted({tab.session for tab in tabs}))
-        self._take(tabs, seen, at, roles)
+        self._take(tabs, seen | self._beside, at, roles)
         return self._tick_s
+
+    async def _look_beside(self) -> None:
+        for topic, look in self._watched.items():
+            # Where the ledger is away, the poller says so.
+            with suppress(BulksendError):
+                self._beside = self._beside | {topic: await run_in_threadpool(look)}
 
     def _lose(self) -> None:
         # A page says until when it is known to be right: nothing is told that is not known.
@@ -125,7 +144,10 @@ class LiveTabs(PolledStreams[_Tab]):
             return seen, at, sessions.live_roles(tx, hashes)
 
     def _take(self, tabs: list[_Tab], seen: dict[str, str], at: str, roles: dict[str, Role]) -> None:
-        changed = frozenset[str]() if self._seen is None else changes.changed(self._seen, seen)
+        changed = frozenset[str]()
+        if self._seen is not None:
+            # What is watched is known a while after the first look: that is no change of it.
+            changed = changes.changed(self._seen, seen) - (self._watched.keys() - self._seen.keys())
         self._seen, is_first, self._at = seen, not self._at, at
         woken = is_first
         for tab in tabs:

@@ -15,14 +15,17 @@ router = APIRouter(prefix="/system")
 def system(page: ViewerPage) -> Response:
     """What is remembered for a few seconds; the audit and `doctor` as they were found last."""
     console = page.console
-    blockers, state, examined = console.blockers.now(), console.system.now(), console.examined.last
+    alerts, blockers = console.alerts.now(), console.blockers.now()
+    state, examined = console.system.now(), console.examined.last
     with page.database.read() as tx:
         audits = audit.audits(tx)
     findings = [] if examined is None else examined.examination.checks
     if not page.user.sees_numbers:
+        alerts = [each.masked() for each in alerts]
         blockers, findings = [each.masked() for each in blockers], [each.masked() for each in findings]
     return page.render(
         "system.html",
+        alerts=alerts,
         blockers=blockers,
         state=state,
         examined=examined,

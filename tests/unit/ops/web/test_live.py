@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import json
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from bulksend.errors import TooManyRequests
+from bulksend.errors import LedgerUnreachable, TooManyRequests
 from bulksend.ledger.database import Database
 from bulksend.ledger.migrate import migrate
 from bulksend.operations import senders, sessions, users
@@ -83,6 +84,51 @@ async def test_a_tab_hears_of_no_topic_that_it_does_not_follow(ledger: Database)
         await heard(chunks)
         await asyncio.to_thread(change_a_sender, ledger)
         assert [(await heard(chunks))[0] for _ in range(2)] == ["alive", "alive"]
+
+
+@on_a_loop
+async def test_a_tab_hears_of_what_is_watched_beside_the_ledger_when_it_changes_and_not_before(
+    ledger: Database,
+) -> None:
+    said, looks = ["well"], asyncio.Semaphore(0)
+    loop = asyncio.get_running_loop()
+
+    def look() -> str:
+        loop.call_soon_threadsafe(looks.release)
+        return said[0]
+
+    tabs, hash = tabs_of(ledger), session(ledger)
+    tabs.watch("alerts", look)
+    async with aclosing(stream(tabs, hash, "alerts", "senders")) as chunks:
+        assert (await heard(chunks))[0] == "alive"
+        for _ in range(3):
+            await asyncio.wait_for(looks.acquire(), 30)
+        # What was looked at twice without a change is not told.
+        await asyncio.to_thread(change_a_sender, ledger)
+        assert (await heard(chunks))[1][1] == ["senders"]
+        said[0] = "away"
+        assert (await heard(chunks))[1][1] == ["alerts"]
+
+
+@on_a_loop
+async def test_a_look_beside_the_ledger_that_takes_long_or_fails_keeps_no_tab_waiting(
+    ledger: Database,
+) -> None:
+    over, asked = threading.Event(), threading.Event()
+
+    def look() -> str:
+        asked.set()
+        over.wait(30)
+        raise LedgerUnreachable("it is away")
+
+    tabs, hash = tabs_of(ledger), session(ledger)
+    tabs.watch("alerts", look)
+    async with aclosing(stream(tabs, hash, "alerts", "senders")) as chunks:
+        assert (await heard(chunks))[0] == "alive"
+        assert await asyncio.to_thread(asked.wait, 30)
+        await asyncio.to_thread(change_a_sender, ledger)
+        assert (await heard(chunks))[1][1] == ["senders"]
+        over.set()
 
 
 @pytest.mark.parametrize("end", ["disable", "sign out", "another role"])
