@@ -27,7 +27,7 @@ from bulksend.ledger.encryption import Cipher
 from bulksend.ledger.event_numbers import number_committed
 from bulksend.ledger.ids import new_id
 from bulksend.ledger.migrate import migrate
-from bulksend.ledger.schema import campaigns, media, refusals, senders, workers
+from bulksend.ledger.schema import campaigns, events, media, refusals, senders, workers
 from bulksend.ledger.schema import templates as templates_table
 from bulksend.ledger.stats import MEASURES
 from bulksend.messaging.exclusions import Cap, Exclusions
@@ -90,6 +90,9 @@ def make(database: Database, many: int, cipher: Cipher) -> Made:
         set_statement_timeout(tx, 0)
         while number_committed(tx):
             pass
+        # All of it is counted: the hours were put in.
+        newest = select(func.max(events.c.id if database.is_sqlite else events.c.seq))
+        installation.put(tx, "stats_events", str(tx.execute(newest).scalar_one()).encode())
         installation.put(tx, "stats_attempts", str(_now_ms()).encode())
     return made
 

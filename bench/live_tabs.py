@@ -124,42 +124,46 @@ def _shown(made: Made) -> list[str]:
 
 async def _tab(of: Console, user: Session, path: str, tally: _Tally) -> None:
     """One visible tab: its page, its stream, and the page again at each change."""
-    caller = (await asyncio.get_running_loop().create_connection(Caller, "127.0.0.1", of.port))[1]
-    first = await _page(of, caller, user, path)
+    first = await _page(of, user, path)
     topics = sorted(
         {topic for found in re.findall(rb'data-live="([^"]*)"', first) for topic in found.split()}
     )
     query = "&".join(f"topic={topic.decode()}" for topic in topics)
     changed = asyncio.Event()
-    refreshing = asyncio.create_task(_refresh(of, caller, user, path, changed, tally))
-    try:
-        while True:
-            await _stream(of, user, f"/live?{query}", changed)
-            tally.lost += 1
-            await asyncio.sleep(1)
-    finally:
-        refreshing.cancel()
+    async with asyncio.TaskGroup() as both:
+        both.create_task(_refresh(of, user, path, changed, tally))
+        both.create_task(_follow(of, user, f"/live?{query}", changed, tally))
 
 
-async def _refresh(
-    of: Console, caller: Caller, user: Session, path: str, changed: asyncio.Event, tally: _Tally
-) -> None:
+async def _follow(of: Console, user: Session, path: str, changed: asyncio.Event, tally: _Tally) -> None:
+    """Open the stream, again whenever it ends."""
+    while True:
+        await _stream(of, user, path, changed)
+        tally.lost += 1
+        await asyncio.sleep(1)
+
+
+async def _refresh(of: Console, user: Session, path: str, changed: asyncio.Event, tally: _Tally) -> None:
     """As the script does: one at a time, and once more where a change came meanwhile."""
     while True:
         await changed.wait()
         changed.clear()
         began = time.monotonic()
-        await _page(of, caller, user, path, **{"X-Live": "1"})
+        await _page(of, user, path, **{"X-Live": "1"})
         tally.took.append(time.monotonic() - began)
         if changed.is_set():
             await asyncio.sleep(AGAIN_S)
 
 
-async def _page(of: Console, caller: Caller, user: Session, path: str, **headers: str) -> bytes:
-    # Packed, a page would have to be unpacked here for its topics.
-    answer = await caller.ask(
-        _request(of.port, path, of.headers(user, **headers) | {"Accept-Encoding": "identity"})
-    )
+async def _page(of: Console, user: Session, path: str, **headers: str) -> bytes:
+    """The whole answer. The server closes a connection that is idle for 5 s, so each page has one of its own."""
+    transport, caller = await asyncio.get_running_loop().create_connection(Caller, "127.0.0.1", of.port)
+    try:
+        # Packed, a page would have to be unpacked here for its topics.
+        plain = of.headers(user, **headers) | {"Accept-Encoding": "identity"}
+        answer = await caller.ask(_request(of.port, path, plain))
+    finally:
+        transport.close()
     if not answer.startswith(b"HTTP/1.1 200"):
         raise RuntimeError(f"{path}: {answer[:500]!r}")
     return answer

@@ -327,6 +327,9 @@ def ask_all(of: Console, wanted: Sequence[Look], times: int) -> list[Figure]:
             if wrong:
                 raise RuntimeError(f"{look.name} as {role}: {wrong[0].status}\n{of.logs()}")
             asked.append((look, role, answers[1:]))
+    ids = {answer.request_id for _, _, answers in asked for answer in answers}
+    # A line is written after the last byte of its answer.
+    of.wait("the log has every request", lambda: ids <= of.server_ms().keys())
     spent = of.server_ms()
     return [
         Figure(

@@ -41,7 +41,7 @@ _NEAR_SINCE = "ids_near_since"
 #: The newest messages in a status: how many campaigns one query reads the newest of, and a page of.
 _CAMPAIGNS_PER_QUERY, _PAGES_PER_QUERY = 200, 6
 #: This many single messages of a status are looked at for those of one sender.
-SENDERS_SEEN = 10_000
+SENDERS_SEEN = 3_000
 #: Later than any message: the intake of the campaign is not done.
 _STILL_OPEN = 2**47
 
