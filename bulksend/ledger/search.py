@@ -114,8 +114,11 @@ def find(tx: Connection, query: Query, *, limit: int, before: str | None = None)
             return _by_ids(tx, COLUMNS, [str(id) for (id,) in tx.execute(page)])[::-1]
         if query.status is not None or query.kind is not None or query.sender is not None:
             prefer_indexes(tx)
+            near_since = _near_since(tx)
             found = (
-                _newest_in_status(tx, replace(query, status=status.value), before, narrowed, limit)
+                _newest_in_status(
+                    tx, replace(query, status=status.value), before, narrowed, limit, near_since
+                )
                 for status in statuses
             )
             newest = sorted((id for ids in found for id in ids), reverse=True)[:limit]
@@ -166,7 +169,12 @@ def _check_id(id: str) -> str:
 
 
 def _newest_in_status(
-    tx: Connection, query: Query, before: str | None, conditions: Sequence[ColumnElement[bool]], limit: int
+    tx: Connection,
+    query: Query,
+    before: str | None,
+    conditions: Sequence[ColumnElement[bool]],
+    limit: int,
+    near_since: int | None,
 ) -> list[str]:
     """The ids of the newest messages in a status, of any campaign.
 
@@ -174,7 +182,7 @@ def _newest_in_status(
     An index of status alone would have to be updated at each step of each message.
     """
     # Standing campaigns may have none of the sender.
-    heads = iter(_newest_of_campaigns(tx, query, before, conditions, limit + 2 * len(Kind)))
+    heads = iter(_newest_of_campaigns(tx, query, before, conditions, limit + 2 * len(Kind), near_since))
     found: list[str] = []
     while group := list(islice(heads, _PAGES_PER_QUERY)):
         if len(found) == limit and group[0][0] < found[-1]:
@@ -190,7 +198,12 @@ def _newest_in_status(
 
 
 def _newest_of_campaigns(
-    tx: Connection, query: Query, before: str | None, conditions: Sequence[ColumnElement[bool]], limit: int
+    tx: Connection,
+    query: Query,
+    before: str | None,
+    conditions: Sequence[ColumnElement[bool]],
+    limit: int,
+    near_since: int | None,
 ) -> list[tuple[str, str]]:
     """The newest message in the status of each campaign, and the campaign: the newest ``limit`` of them.
 
@@ -205,7 +218,7 @@ def _newest_of_campaigns(
         .scalar_subquery()
     )
     asked = (
-        _campaigns_with_status(tx, query, before)
+        _campaigns_with_status(query, before, near_since)
         .add_columns(newest.label("newest"))
         .limit(_CAMPAIGNS_PER_QUERY)
     )
@@ -221,9 +234,10 @@ def _newest_of_campaigns(
     return heads
 
 
-def _campaigns_with_status(tx: Connection, query: Query, before: str | None) -> Select[tuple[str, int]]:
+def _campaigns_with_status(
+    query: Query, before: str | None, near_since: int | None
+) -> Select[tuple[str, int]]:
     """Campaigns that have messages in the status within the time range, and when their intake ended at the latest."""
-    near_since = _near_since(tx)
     # Only direct sends come in after the intake of their campaign is done.
     goes_on = or_(campaigns.c.intake_done_at.is_(None), campaigns.c.key.startswith(DIRECT_PREFIX))
     last = case((goes_on, literal(_STILL_OPEN)), else_=campaigns.c.intake_done_at)

@@ -24,7 +24,7 @@ from ops.http.streams import OpenStream, PolledStreams
 #: How often the poller looks.
 TICK_S = 1.0
 #: A tab hears of changes at most this often; with many tabs, so often that all of them cost SHARE of a core.
-LEAST_S, PAGE_S, SHARE = 1.5, 0.012, 0.25
+LEAST_S, PAGE_S, SHARE = 1.5, 0.02, 0.25
 #: A tab without changes hears after this long that the page is up to date.
 ALIVE_S = 10.0
 MOST_TABS, MOST_OF_A_USER, MOST_TOPICS = 500, 60, 40
