@@ -75,8 +75,9 @@ _JOINED = "{first}; {next}"
 #: A key with fewer letters fits much else than what was made of it.
 _FEW_LETTERS = 9
 #: A longer text was not made of a key.
-_LONGEST = 2_000
-_DEEPEST = 8
+_LONGEST = 600
+#: A text with more parts than this was not made of keys, but to keep us busy.
+_MOST_PARTS = 40
 
 
 class Recall:
@@ -94,30 +95,32 @@ class Recall:
 
     def sentence(self, text: str) -> Sentence | None:
         """The sentence whose English text this is; None where there is none."""
-        return self._found(text, 0, is_measure=False)
+        return self._found(text, [0], is_measure=False)
 
-    def _found(self, text: str, deep: int, *, is_measure: bool) -> Sentence | None:
+    def _found(self, text: str, parts_seen: list[int], *, is_measure: bool) -> Sentence | None:
         if text in self._exact:
             return Sentence(text)
-        if len(text) > _LONGEST or deep > _DEEPEST:
+        is_whole = not parts_seen[0]
+        parts_seen[0] += 1
+        if len(text) > _LONGEST or parts_seen[0] > _MOST_PARTS:
             return None
         partly: Sentence | None = None
         for pattern in self._patterns:
             found = pattern.expression.fullmatch(text)
             if found is None:
                 continue
-            values = {name: self._value(name, value, deep) for name, value in found.groupdict().items()}
+            values = {name: self._value(name, value, parts_seen) for name, value in found.groupdict().items()}
             parts = [isinstance(value, Sentence) for name, value in values.items() if name in RECALLED]
             if not pattern.is_weak or (all(parts) if parts else is_measure):
                 return Sentence(pattern.key, values)
-            if any(parts) and partly is None and not deep:
+            if any(parts) and partly is None and is_whole:
                 partly = Sentence(pattern.key, values)
         return partly
 
-    def _value(self, name: str, text: str, deep: int) -> str:
+    def _value(self, name: str, text: str, parts_seen: list[int]) -> str:
         if name not in RECALLED:
             return text
-        return self._found(text, deep + 1, is_measure=name in _MEASURES) or text
+        return self._found(text, parts_seen, is_measure=name in _MEASURES) or text
 
 
 class _Pattern(NamedTuple):

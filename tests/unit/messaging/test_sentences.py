@@ -105,6 +105,11 @@ def test_a_short_key_is_recalled_only_where_a_measure_stands() -> None:
     assert RECALL.sentence("2m 05s") is None
 
 
+def test_a_text_of_very_many_parts_is_given_up() -> None:
+    # Each part may be split in many ways: without a limit this takes longer than the tests.
+    assert RECALL.sentence("a (b); is c (d) " * 35) is None
+
+
 def test_braces_of_a_key_without_values_are_its_own() -> None:
     found = RECALL.sentence("use {{column}}")
     assert found is not None
