@@ -36,12 +36,13 @@ link_probe    what the links of a content answer
 rehearsals    give a ledger of its own what a campaign meets in the real one
 blockers      what holds messages back now, and the remedy
 doctor        examine an installation: doctor_readings what is read, doctor_rules what follows from it
+doctor_issuer what it finds of an OpenID provider    issuer_sign_in   sign in as an identity of one
 health        which processes run             alerts   what needs a person: read here, judged by alert_rules
 access        Role, Principal    api_keys   add_key, list_keys, revoke_key; KeyRing: whose a key is
 sender_pages  how fast each sender goes now, and what was done to it    template_pages   who uses a template
 overview      what goes on in the whole installation    changes   what has changed since the last look
 sessions      of browsers: sign in by password or link, whose one is, sign out
-users         add, list, reset, disable; set_password by setup token; check_password    passwords   hashes, lock-out
+users         add, list, reset, disable, enable; set_password by setup token; check_password   passwords   hashes
 receipt_tokens   add, list, revoke_token; TokenRing: whose a token is    callbacks   what callbacks say besides receipts
 idempotency   run_once: the same key, the same answer    gauges   what the relay shows of the ledger
 limiter       the limiter's pause flags        contents   a message's content        json_shape   fields and times

@@ -30,7 +30,7 @@ from producer.uploads import StoredFile, UploadStore
 MOST_BYTES, MOST_FIELDS = 1024 * 1024, 2_000
 #: A whole number, plain or in groups of digits with one mark between them. The last group has three digits, or four
 #: as in East Asia: 12.5 is no count.
-_GROUPED = re.compile(r"\d{1,15}|\d{1,4}([ ,.'_])(?:\d{2,4}\1){0,4}\d{3,4}")
+_GROUPED = re.compile(r"\d{1,15}|\d{1,4}(?:[ ,.'_]\d{2,4}){0,4}[ ,.'_]\d{3,4}")
 #: Marks between groups of digits that are written otherwise elsewhere, and the blanks that NFKC leaves.
 _MARKS = str.maketrans({"\u2019": "'", "\u066c": ",", "\u00b7": "."})
 
@@ -81,10 +81,11 @@ def typed_count(text: str) -> int | None:
     """
     plain = unicodedata.normalize("NFKC", text).translate(_MARKS)
     shown = "".join(" " if each.isspace() else each for each in plain if unicodedata.category(each) != "Cf")
-    match = _GROUPED.fullmatch(shown.strip())
-    if match is None:
+    grouped = shown.strip()
+    marks = {each for each in grouped if not each.isdecimal()}
+    if len(marks) > 1 or _GROUPED.fullmatch(grouped) is None:
         return None
-    return int(shown.replace(match[1], "") if match[1] else shown)
+    return int("".join(each for each in grouped if each.isdecimal()))
 
 
 def check_count(typed: str, count: int) -> None:

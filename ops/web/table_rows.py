@@ -14,8 +14,9 @@ from markupsafe import Markup, escape
 from ops.web.locale import NOTHING
 
 Head = str | Mapping[str, object]
-_TAG = re.compile(r"<(tr|td|th)\b([^>]*)>")
-_NOTHING = re.compile(rf"<td\b(?=[^>]*>\s*{NOTHING}?\s*</td>)")
+#: Without <, which is escaped in an attribute: an open tag is not looked for behind the next one.
+_TAG = re.compile(r"<(tr|td|th)\b([^<>]*)>")
+_NOTHING = re.compile(rf"<td\b(?=[^<>]*>\s*(?:{NOTHING}\s*)?</td>)")
 _SPAN = re.compile(r'\bcolspan="(\d+)"')
 
 

@@ -41,6 +41,7 @@ WORDS = {
     "tokens revoke": ["x"],
     "users add": ["x", "--role", "viewer"],
     "users disable": ["x"],
+    "users enable": ["x"],
     "users link": ["x"],
     "users reset": ["x"],
     "webhooks add": ["https://example.com/hook"],

@@ -328,6 +328,7 @@ def every_command_is_silent(site: Any, folder: Path, blast: str, code: str) -> N
         ["users", "link", "ann@shop.example"],
         ["users", "list", "--json"],
         ["users", "disable", "ann@shop.example", *why],
+        ["users", "enable", "ann@shop.example", *why],
         ["tokens", "add", "--name", "console"],
         ["tokens", "list", "--json"],
         ["tokens", "revoke", OTP_TO[1]],

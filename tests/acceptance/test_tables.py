@@ -83,7 +83,7 @@ NO_TABLE = {
     ),
     ("messages", "resolve"),
     ("notifier",),
-    *(("users", act) for act in ("add", "link", "reset", "disable")),
+    *(("users", act) for act in ("add", "link", "reset", "disable", "enable")),
     *(("tokens", act) for act in ("add", "revoke")),
     ("receipts", "reparse"),
     *(("keys", act) for act in ("add", "revoke", "new-encryption-key")),

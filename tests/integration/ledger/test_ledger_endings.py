@@ -17,6 +17,7 @@ from bulksend.ledger import (
     campaign_retry,
     campaigns,
     due,
+    event_numbers,
     leases,
     messages,
     suppressions,
@@ -246,6 +247,7 @@ def test_a_receipt_of_failure_speaks_only_of_its_own_attempt(desk: Any, first: s
         desk.settle(one, Accepted("mid-1", "rid"), evidence=Evidence(200, 0, message_id="mid-1"))
     desk.receive(Receipt("mid-2", "failed", 7, "131026", "not on WhatsApp"))
     assert desk.status(id) == first
+    event_numbers.number_all(desk.database)
     told = desk.read(
         lambda tx: tx.exec_driver_sql("SELECT type FROM events WHERE items IS NOT NULL ORDER BY seq")
     )

@@ -94,8 +94,9 @@ def test_details_of_codes_tell_how_long_they_took(desk: Desk) -> None:
     campaign = desk.campaign(Kind.OTP, due_at=begin, ttl_ms=600_000)
     codes = [desk.new_message(n, due_at=begin, expires_at=begin + 600_000) for n in range(1, 101)]
     desk.take(campaign, *codes)
-    desk.sql("UPDATE messages SET sent_at = :at + row * 10", at=begin)
-    desk.sql("UPDATE messages SET delivered_at = :at + 5000 WHERE row <= 10", at=begin)
+    desk.sql("UPDATE messages SET status = 'accepted', sent_at = :at + row * 10", at=begin)
+    delivered = "UPDATE messages SET status = 'delivered', delivered_at = :at + 5000 WHERE row <= 10"
+    desk.sql(delivered, at=begin)
     desk.sql(
         "UPDATE messages SET first_due_at = first_due_at + 7000, sent_at = sent_at + 7000 WHERE row = 100"
     )
@@ -104,7 +105,8 @@ def test_details_of_codes_tell_how_long_they_took(desk: Desk) -> None:
         "delivered": {"count": 10, "p50_ms": 5000, "p95_ms": 5000, "p99_ms": 5000},
     }
     single = desk.send(desk.new_send())[0].id
-    desk.sql("UPDATE messages SET sent_at = queued_at + 40 WHERE CAST(id AS text) = :id", id=single)
+    posted = "UPDATE messages SET status = 'accepted', sent_at = queued_at + 40 WHERE CAST(id AS text) = :id"
+    desk.sql(posted, id=single)
     standing = desk.read(details, str(desk.row(single)["campaign_id"]))
     assert standing["latency"]["posted"]["p99_ms"] == 40
 
