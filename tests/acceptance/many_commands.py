@@ -5,6 +5,9 @@ imports are shared: each command has its own environment, folder, streams and en
 
 Where the folder is followed by ``"stays": true`` the command is a server: the answer is its ``{"pid"}``, and its end is
 told on a pipe. Two files come with that line on the socket of the first argument: its output, and the pipe.
+
+With ``"whole": true`` a command ends as any process does, by the end of the interpreter. The file for its output comes
+on that socket.
 """
 
 from __future__ import annotations
@@ -59,7 +62,12 @@ def main() -> None:
     files = socket.socket(fileno=int(sys.argv[1]))
     for line in sys.stdin:
         order = json.loads(line)
-        answer = start(files, **order) if order.pop("stays", False) else run(**order)
+        if order.pop("stays", False):
+            answer = start(files, **order)
+        elif order.pop("whole", False):
+            answer = run_whole(files, **order)
+        else:
+            answer = run(**order)
         sys.stdout.write(json.dumps(answer) + "\n")
         sys.stdout.flush()
 
@@ -83,6 +91,24 @@ def run(
             _become(words, environ, folder, (out.fileno(), err.fileno()))
         _, status = os.waitpid(child, 0)
         return {"code": os.waitstatus_to_exitcode(status), "stdout": _said(out), "stderr": _said(err)}
+
+
+def run_whole(
+    files: socket.socket, words: list[str], environ: dict[str, str], folder: str
+) -> dict[str, object]:
+    """A command that ends by the end of the interpreter: its exit code, and what it said on stderr."""
+    _, (output,), _, _ = socket.recv_fds(files, 1, 1)
+    with tempfile.TemporaryFile() as err:
+        child = os.fork()
+        if child == 0:
+            _enter(environ, folder, (output, err.fileno()))
+            os.close(output)
+            signal.alarm(_LONGEST_S)
+            bulksend(words)
+            raise SystemExit(0)
+        os.close(output)
+        _, status = os.waitpid(child, 0)
+        return {"code": os.waitstatus_to_exitcode(status), "stderr": _said(err)}
 
 
 def _run_on_a_terminal(
@@ -198,13 +224,16 @@ Cli = Callable[..., CompletedProcess[str]]
 
 
 class Shell:
-    """Runs commands for tests: one server of ours for all of them. A context manager."""
+    """Runs commands for tests: one server of ours for all of them. A context manager.
 
-    def __init__(self) -> None:
+    In ``environ`` is what an interpreter reads when it starts, as the encoding of its streams.
+    """
+
+    def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
         self._files, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         self._server = subprocess.Popen(
             [sys.executable, __file__, str(its.fileno())],
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            env={**environ, "PYTHONPATH": str(ROOT)},
             cwd=ROOT,
             text=True,
             stdin=subprocess.PIPE,
@@ -234,6 +263,15 @@ class Shell:
         """``bulksend words…`` to its end, killed after a minute; with ``columns`` on a terminal of that width."""
         answer = self._ask(words, environ, folder, columns=columns, typed=typed)
         return CompletedProcess(list(words), answer["code"], answer["stdout"], answer["stderr"])
+
+    def run_whole(
+        self, words: Sequence[str], environ: Mapping[str, str], folder: Path, stdout: IO[bytes]
+    ) -> CompletedProcess[str]:
+        """As ``run``, into this file, with all that an interpreter does at its end."""
+        with self._asking:
+            socket.send_fds(self._files, [b"."], [stdout.fileno()])
+            answer = self._ask(words, environ, folder, whole=True)
+        return CompletedProcess(list(words), answer["code"], None, answer["stderr"])
 
     def popen(
         self, arguments: Sequence[str], *, cwd: Path, env: Mapping[str, str], stdout: IO[bytes], **_: object
