@@ -107,11 +107,14 @@ def test_a_body_that_trickles_is_answered_with_408_and_leaves_nothing(
         assert time.monotonic() < began + 30
         try:
             connection.sendall(b"4")
-            got = connection.recv(1)
+            got = connection.recv(65536)
         except TimeoutError:
             continue
     connection.settimeout(30)
-    said = got + answer(connection)
+    said = got
+    # The byte that came after the end resets the connection: what it has not read by then may be gone.
+    with suppress(ConnectionError):
+        said += answer(connection)
     assert said.startswith(b"HTTP/1.1 408"), said
     assert b"connection: close" in said
     assert b'"code":"request_timeout"' in said
