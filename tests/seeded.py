@@ -6,7 +6,6 @@ NUMBER is in all texts of people, programs and the vendor, CODE in all contents.
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -19,6 +18,7 @@ from bulksend.operations.callbacks import CallbackRules
 from bulksend.operations.receipts import read_callbacks
 from ops.http.services import Services
 from tests.integration.ledger.conftest import Desk
+from tests.waiting import until
 
 NUMBER, CODE, SENDER = "447700900851", "c4n4ry-831-907", "15550100100"
 #: What is the id of what, by the part of an address before it: ``{"messages": [...], "users": [...]}``.
@@ -136,10 +136,12 @@ def _import(ask: Ask) -> str:
 
 def _ended(ask: Ask, path: str) -> str:
     """The id of a job that is done."""
-    deadline = time.monotonic() + 60
-    while (job := _done(ask("GET", path)))["status"] in ("queued", "running"):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+
+    def look() -> dict[str, Any] | None:
+        job = _done(ask("GET", path))
+        return None if job["status"] in ("queued", "running") else job
+
+    job = until(look)
     assert job["status"] == "done", job
     return str(job["id"])
 

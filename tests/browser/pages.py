@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-import time
 from urllib.parse import urlsplit
 
 import httpx
 
 from ops.web import csrf
 from tests.seeded import SENDER, Ids
+from tests.waiting import until
 
 PAGES = (
     "/",
@@ -72,10 +72,7 @@ class Browser:
 
     def wait_for(self, path: str, pattern: str) -> None:
         """Wait until the page shows that."""
-        deadline = time.monotonic() + 60
-        while not re.search(pattern, self._client.get(path).text):
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        until(lambda: re.search(pattern, self._client.get(path).text))
 
     def close(self) -> None:
         self._client.close()

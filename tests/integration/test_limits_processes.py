@@ -25,6 +25,7 @@ from bulksend.limits import (
 from bulksend.messaging.outcome import Scope
 from bulksend.messaging.states import Kind
 from ops.local.valkey import EmbeddedValkey
+from tests.waiting import until
 
 KEY = b"a key of the process tests ......"
 SENDER = "447700900001"
@@ -72,13 +73,6 @@ def message(
     sender: str = SENDER,
 ) -> Ask:
     return Ask(kind, sender, "spring", to or uuid.uuid4().hex, SenderLimits(rate, quota), None)
-
-
-def until(what: Callable[[], bool], seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < deadline, "it did not come to that in time"
-        time.sleep(0.02)
 
 
 def permitted(grant: Grant) -> list[float]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,7 @@ from bulksend.limits import Ask, Gate, Grant, Permit, RedisPermits, SenderLimits
 from bulksend.messaging.outcome import Scope
 from bulksend.messaging.states import Kind
 from ops.local.valkey import EmbeddedValkey
+from tests.waiting import until
 
 KEY = b"a key of the stale memories ....."
 SENDER = "447700900001"
@@ -54,14 +55,6 @@ class Server:
     def lead(self) -> None:
         """Go on alone, with what is here."""
         self.client.execute_command("REPLICAOF", "NO", "ONE")
-
-
-def until(what: Callable[[], object], seconds: float = 60.0) -> None:
-    """Ask again and again until it is so."""
-    deadline = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < deadline, "it did not come to that in time"
-        time.sleep(0.02)
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -28,6 +28,7 @@ from producer.leader_lock import LeaderLock
 from producer.publish_window import SMALL, WHOLE_MS, PublishWindow
 from producer.publisher import RedisPublisher
 from producer.relay import Relay, RelaySettings
+from tests.waiting import until
 
 SENDER = "8615000579987"
 
@@ -460,11 +461,3 @@ def test_ids_that_redis_refuses_are_not_counted_as_published(
         client.execute_command(*allow)
         assert publisher.publish(Kind.OTP, ["two"]) == 1
         assert client.llen("otp") == 2
-
-
-def until(what: Callable[[], bool], seconds: float = 60.0) -> None:
-    """Wait until ``what`` returns true."""
-    deadline = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ from bulksend.operations.access import Role
 from producer.files import plan_file
 from producer.uploads import UploadIntake
 from tests.integration.http.conftest import ON_ONE_DATABASE
+from tests.waiting import until
 
 SENDER = "8615000579987"
 OPTIONS: dict[str, Any] = {
@@ -142,11 +141,12 @@ def count(api: Any, table: str) -> int:
 
 def wait_for(api: Any, id: str, state: str) -> Any:
     """The campaign once its upload is in that state."""
-    deadline = time.monotonic() + 60
-    while (shown := api.get(f"/v1/campaigns/{id}").json())["upload"]["state"] != state:
-        assert time.monotonic() < deadline, shown
-        time.sleep(0.05)
-    return shown
+
+    def look() -> Any:
+        shown = api.get(f"/v1/campaigns/{id}").json()
+        return shown if shown["upload"]["state"] == state else None
+
+    return until(look)
 
 
 def test_a_repeated_request_finds_its_campaign_and_sends_nothing_twice(api: Any) -> None:
@@ -483,10 +483,3 @@ def test_a_file_that_another_process_has_is_left_alone_until_its_lease_lapses(ap
 def rows_read(api: Any, id: str) -> int:
     with api.ledger.read() as tx:
         return campaigns.get(tx, id).rows_read
-
-
-def until(check: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not check():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)

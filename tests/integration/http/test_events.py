@@ -6,7 +6,6 @@ import asyncio
 import json
 import shutil
 import signal
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from itertools import product
 from pathlib import Path
@@ -29,6 +28,7 @@ from tests.acceptance.many_commands import Shell
 from tests.acceptance.serving import Serving
 from tests.integration.http.conftest import ON_ONE_DATABASE
 from tests.integration.test_relay import a_campaign
+from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parents[3]
 SENDER = "15550100100"
@@ -166,14 +166,6 @@ class Client:
 async def happening(ledger: Database, *names: str) -> None:
     """``happen`` from the loop."""
     await asyncio.to_thread(happen, ledger, *names)
-
-
-def wait_for(check: Callable[[], bool]) -> None:
-    """Until it is true; the limit is met only by what hangs."""
-    deadline = time.monotonic() + 60
-    while not check():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def run(work: Callable[[], Awaitable[None]]) -> None:
@@ -316,7 +308,7 @@ def test_streams_go_on_after_the_ledger_could_not_be_read(ledger: Database) -> N
         client = await joined(connect(streams))
         with capture_logs() as logs:
             await asyncio.to_thread(rename, "events", "elsewhere")
-            await asyncio.to_thread(wait_for, lambda: bool(logs))
+            await asyncio.to_thread(until, lambda: bool(logs))
         assert [line["event"] for line in logs] == ["events_not_read"]
         await asyncio.to_thread(rename, "elsewhere", "events")
         await happening(ledger, "a")

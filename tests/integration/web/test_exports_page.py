@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import time
 
 import pytest
 
@@ -11,6 +10,7 @@ from bulksend.operations.access import Role
 from tests.html_pages import Html
 from tests.integration.web.conftest import Web
 from tests.seeded import NUMBER
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -27,15 +27,13 @@ def spring(web: Web) -> str:
 
 def done(web: Web, role: Role) -> Html:
     """The page when no export is under way."""
-    deadline = time.monotonic() + 60
-    while True:
+
+    def look() -> Html | None:
         html = web.get("/exports", role)
-        if all(
-            "Done" in row[1] or "Failed" in row[1] for row in html.rows(".//section[@id='exports']//tbody/tr")
-        ):
-            return html
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+        rows = html.rows(".//section[@id='exports']//tbody/tr")
+        return html if all("Done" in row[1] or "Failed" in row[1] for row in rows) else None
+
+    return until(look)
 
 
 def test_an_export_is_for_the_one_that_asked_and_for_admins(web: Web, spring: str) -> None:

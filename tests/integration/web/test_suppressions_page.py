@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import time
 from typing import Any
 
 from bulksend.ledger import operator_log
@@ -13,6 +12,7 @@ from ops.web import csrf
 from tests.html_pages import Html
 from tests.integration.web.conftest import ON_ONE_DATABASE, Web
 from tests.seeded import NUMBER
+from tests.waiting import until
 
 NEW = "447700900861"
 
@@ -115,8 +115,9 @@ def test_a_file_is_tried_and_then_imported(web: Web) -> None:
 def ended(web: Web, answer: Any) -> Html:
     """The page of an import that is done."""
     assert answer.status_code == 303, answer.text[:300]
-    deadline = time.monotonic() + 60
-    while "Done" not in (html := web.get(answer.headers["location"], Role.OPERATOR)).text():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    return html
+
+    def look() -> Html | None:
+        html = web.get(answer.headers["location"], Role.OPERATOR)
+        return html if "Done" in html.text() else None
+
+    return until(look)
