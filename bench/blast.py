@@ -67,6 +67,7 @@ def blast(url: str, campaign_id: str, rate: float, seconds: float, of: Progress)
         if time.monotonic() - kept_at >= 1:
             kept_at = time.monotonic()
             _maintain(database)
+        # A blast in real time: the next part goes out at the next tick.
         time.sleep(max(0.0, TICK_S - (time.monotonic() - began) % TICK_S))
 
 

@@ -30,6 +30,8 @@ class Result:
     ended_at: int
     took_ms: int
     actor: str
+    broken: int
+    """The cases that broke a rule."""
     report: Report
 
 
@@ -74,5 +76,10 @@ def _result(row: RowMapping) -> Result:
     report = Report(found, json.loads(row["counts"]))
     campaign = row["campaign_id"]
     return Result(
-        None if campaign is None else str(campaign), row["ended_at"], row["took_ms"], row["actor"], report
+        None if campaign is None else str(campaign),
+        row["ended_at"],
+        row["took_ms"],
+        row["actor"],
+        row["broken"],
+        report,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Update, delete, insert, select, update
 
 from bulksend.ledger import operator_log, sessions
 from bulksend.ledger.bulk_parameters import storable
@@ -227,17 +227,7 @@ def disable(tx: Connection, name: str, *, actor: str, why: str) -> bool:
             disabled_at=current_ms(), password_hash=None, setup_hash=None, setup_expires_at=None, **_NO_LINK
         )
     )
-    return operator_log.apply(
-        tx,
-        change,
-        actor=actor,
-        act="disable",
-        scope="user",
-        subject=name,
-        why=why,
-        before={"disabled": False},
-        after={"disabled": True},
-    )
+    return _set_disabled(tx, change, name, True, actor=actor, why=why)
 
 
 def enable(tx: Connection, name: str, *, actor: str, why: str) -> bool:
@@ -245,16 +235,20 @@ def enable(tx: Connection, name: str, *, actor: str, why: str) -> bool:
     change = (
         update(users).where(users.c.name == name, users.c.disabled_at.is_not(None)).values(disabled_at=None)
     )
+    return _set_disabled(tx, change, name, False, actor=actor, why=why)
+
+
+def _set_disabled(tx: Connection, change: Update, name: str, disabled: bool, *, actor: str, why: str) -> bool:
     return operator_log.apply(
         tx,
         change,
         actor=actor,
-        act="enable",
+        act="disable" if disabled else "enable",
         scope="user",
         subject=name,
         why=why,
-        before={"disabled": True},
-        after={"disabled": False},
+        before={"disabled": not disabled},
+        after={"disabled": disabled},
     )
 
 

@@ -5,6 +5,15 @@
 
 from bulksend.oidc.claims import Identity
 from bulksend.oidc.refusals import IssuerUnavailable, Refusal, SignInRefused
-from bulksend.oidc.sign_in import LIFE_S, Answer, SignIn
+from bulksend.oidc.sign_in import LEEWAY_S, LIFE_S, Answer, SignIn
 
-__all__ = ["LIFE_S", "Answer", "Identity", "IssuerUnavailable", "Refusal", "SignIn", "SignInRefused"]
+__all__ = [
+    "LEEWAY_S",
+    "LIFE_S",
+    "Answer",
+    "Identity",
+    "IssuerUnavailable",
+    "Refusal",
+    "SignIn",
+    "SignInRefused",
+]

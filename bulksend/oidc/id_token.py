@@ -13,14 +13,13 @@ from joserfc.jwk import ECKey, JWKRegistry, Key, OKPKey, RSAKey
 from joserfc.jws import JWSRegistry, extract_compact
 
 from bulksend.oidc.refusals import Refusal, SignInRefused
+from bulksend.oidc.sign_in import LEEWAY_S
 from bulksend.settings.oidc import OidcSettings
 
 #: By a public key of the issuer only. With ``none`` or ``HS256``, a token could be made without its private key.
 ALGORITHMS = (
     *("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519"),
 )
-#: Clocks may differ by this.
-LEEWAY_S = 60
 #: Of the standard.
 _LONGEST_SUBJECT = 255
 #: What joserfc and the readers beneath it raise for what is no token or no key.

@@ -16,6 +16,8 @@ from bulksend.oidc.refusals import Refusal, SignInRefused
 
 #: A person may take this long at the issuer.
 LIFE_S = 600
+#: Clocks of the issuer and of this machine may differ by this.
+LEEWAY_S = 60
 _CODE_OF_AN_ERROR = re.compile(r"[a-z_]{1,40}")
 _LONGEST_CODE = 4096
 

@@ -109,7 +109,7 @@ def _shown(kept: Result) -> dict[str, Any]:
         "at": format_instant(kept.ended_at),
         "seconds": round(kept.took_ms / 1000, 1),
         "by": kept.actor,
-        "broken": sum(each.broken for each in kept.report.findings),
+        "broken": kept.broken,
     }
 
 

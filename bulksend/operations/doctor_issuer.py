@@ -6,13 +6,12 @@ from collections.abc import Iterator
 
 from bulksend import bootstrap
 from bulksend.errors import InvalidInput
-from bulksend.oidc import IssuerUnavailable
+from bulksend.oidc import LEEWAY_S, IssuerUnavailable
 from bulksend.operations.blockers import Check, blocker
 from bulksend.settings import Settings
 
 _ABOUT = "OIDC issuer"
-#: Tokens of a clock that is further off are refused.
-SKEW_LIMIT_S, SKEW_WARN_S = 60, 10
+SKEW_WARN_S = 10
 
 
 def check_issuer(of: Settings) -> Iterator[Check]:
@@ -39,7 +38,7 @@ def check_issuer(of: Settings) -> Iterator[Check]:
     if found.skew_s is not None and abs(found.skew_s) > SKEW_WARN_S:
         yield Check(
             "clock of the OIDC issuer",
-            abs(found.skew_s) < SKEW_LIMIT_S,
-            f"it is {found.skew_s:+.0f} s off this machine's; sign-ins fail from {SKEW_LIMIT_S} s on",
+            abs(found.skew_s) < LEEWAY_S,
+            f"it is {found.skew_s:+.0f} s off this machine's; sign-ins fail from {LEEWAY_S} s on",
             "set the clock, e.g. by NTP",
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import Any
 
 from starlette.requests import HTTPConnection
@@ -23,63 +24,49 @@ def is_secure(request: HTTPConnection) -> bool:
     return request.url.scheme in ("https", "wss")
 
 
-def _session_name(request: HTTPConnection) -> str:
-    # Without TLS there is no __Host-. Browsers share cookies between the ports of a machine: each server has its own.
-    return "__Host-bulksend" if is_secure(request) else f"bulksend_session_{request.url.port or 80}"
+@dataclass(frozen=True, slots=True)
+class OwnCookie:
+    """A cookie for this address alone, which no script reads.
+
+    Lax: a browser brings it also when a link, or an issuer's answer, leads here.
+    """
+
+    secure_name: str
+    plain_name: str
+    life_s: int
+
+    def _name(self, request: HTTPConnection) -> str:
+        # Without TLS there is no __Host-. Browsers share cookies between the ports of a machine: each server has its
+        # own.
+        return self.secure_name if is_secure(request) else f"{self.plain_name}_{request.url.port or 80}"
+
+    def read(self, request: HTTPConnection) -> str | None:
+        """What a request brings."""
+        return request.cookies.get(self._name(request))
+
+    def keep(self, request: HTTPConnection, response: Response, value: str) -> None:
+        """Have the browser keep this."""
+        response.set_cookie(
+            self._name(request),
+            value,
+            max_age=self.life_s,
+            path="/",
+            secure=is_secure(request),
+            httponly=True,
+            samesite="lax",
+        )
+
+    def drop(self, request: HTTPConnection, response: Response) -> None:
+        """Have the browser forget it."""
+        response.delete_cookie(
+            self._name(request), path="/", secure=is_secure(request), httponly=True, samesite="lax"
+        )
 
 
-def session_token(request: HTTPConnection) -> str | None:
-    """The token of the session that a request brings."""
-    return request.cookies.get(_session_name(request))
-
-
-def set_session(request: HTTPConnection, response: Response, token: str) -> None:
-    """Have the browser keep the token of a session."""
-    response.set_cookie(
-        _session_name(request),
-        token,
-        max_age=LIFE_S,
-        path="/",
-        secure=is_secure(request),
-        httponly=True,
-        samesite="lax",
-    )
-
-
-def drop_session(request: HTTPConnection, response: Response) -> None:
-    """Have the browser forget it."""
-    response.delete_cookie(
-        _session_name(request), path="/", secure=is_secure(request), httponly=True, samesite="lax"
-    )
-
-
-def begun_sign_in(request: HTTPConnection) -> str | None:
-    """The sign-in at an issuer that this browser began, sealed."""
-    return request.cookies.get(_begun_name(request))
-
-
-def set_begun_sign_in(request: HTTPConnection, response: Response, sealed: str) -> None:
-    """Have the browser keep a sign-in until the issuer sends it back: Lax, since it comes from there."""
-    response.set_cookie(
-        _begun_name(request),
-        sealed,
-        max_age=BEGUN_S,
-        path="/",
-        secure=is_secure(request),
-        httponly=True,
-        samesite="lax",
-    )
-
-
-def drop_begun_sign_in(request: HTTPConnection, response: Response) -> None:
-    """Have the browser forget it: it is good for one answer."""
-    response.delete_cookie(
-        _begun_name(request), path="/", secure=is_secure(request), httponly=True, samesite="lax"
-    )
-
-
-def _begun_name(request: HTTPConnection) -> str:
-    return "__Host-bulksend_oidc" if is_secure(request) else f"bulksend_oidc_{request.url.port or 80}"
+#: The token of a session.
+SESSION = OwnCookie("__Host-bulksend", "bulksend_session", LIFE_S)
+#: The sign-in at an issuer that a browser began, sealed. It is good for one answer.
+BEGUN = OwnCookie("__Host-bulksend_oidc", "bulksend_oidc", BEGUN_S)
 
 
 def set_liked(request: HTTPConnection, response: Response, name: str, value: str) -> None:

@@ -26,11 +26,16 @@ def check_token(given: str, session_token: str) -> None:
         raise AccessDenied("this form belongs to another session; open its page again")
 
 
+def is_of_another_site(request: HTTPConnection) -> bool:
+    """Whether the browser says that a page of another site asks. An old browser says nothing."""
+    return request.headers.get("sec-fetch-site", "none") not in ("same-origin", "none")
+
+
 def check_origin(request: HTTPConnection) -> None:
     """Check that a request that may change something comes from a page of ours. Raises AccessDenied."""
     headers = request.headers
-    origin, site = headers.get("origin"), headers.get("sec-fetch-site")
-    if site not in (None, "same-origin", "none") or (origin is None and site is None):
+    origin = headers.get("origin")
+    if is_of_another_site(request) or (origin is None and "sec-fetch-site" not in headers):
         raise AccessDenied("this request comes from a page of another site")
     if origin is not None and urlsplit(origin).netloc.lower() != headers.get("host", "").lower():
         raise AccessDenied("this request comes from a page of another address")

@@ -207,7 +207,7 @@ AnyVisit = Annotated[Visit, Depends(a_visit)]
 
 async def signed_in(visit: AnyVisit) -> Page:
     """The page of a user. Raises NotSignedIn."""
-    token = cookies.session_token(visit.request)
+    token = cookies.SESSION.read(visit.request)
     if token is None:
         raise NotSignedIn("sign in")
     principal = await run_in_threadpool(_principal, visit, token)

@@ -89,8 +89,8 @@ def _to_sign_in(request: Request) -> Response:
     here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
     wanted = "" if request.method != "GET" or here == "/" else f"?next={quote(here)}"
     response = RedirectResponse(f"/sign-in{wanted}", 303)
-    if cookies.session_token(request):
-        cookies.drop_session(request, response)
+    if cookies.SESSION.read(request):
+        cookies.SESSION.drop(request, response)
     return response
 
 
@@ -106,7 +106,7 @@ def _page(request: Request, problem: Problem) -> Response:
     console: Console = request.app.state.console
     visit = Visit(request, console, locale_of(request, console))
     user = getattr(request.state, "principal", None)
-    token = cookies.session_token(request)
+    token = cookies.SESSION.read(request)
     if user is not None and token is not None:
         visit = Page(request, console, visit.locale, user, token)
     # An address that there is not may hold anything: the page does not repeat it.

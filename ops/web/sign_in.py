@@ -28,11 +28,11 @@ async def begin_session(
     async with at_once:
         token = await run_in_threadpool(begin)
     rate.forgive(ip)
-    old = cookies.session_token(visit.request)
+    old = cookies.SESSION.read(visit.request)
     if old is not None:
         await run_in_threadpool(_end, visit, old)
     response = visit.redirect(local_path(next))
-    cookies.set_session(visit.request, response, token)
+    cookies.SESSION.keep(visit.request, response, token)
     return response
 
 

@@ -134,6 +134,13 @@ def code(n: int, **more: Any) -> dict[str, Any]:
     return message(n, **CODE) | more
 
 
+def ten_a_second(ledger: Database) -> None:
+    """A worker runs, and the sender of the codes has this rate."""
+    with ledger.write() as tx:
+        leases.take(tx, "host:1", 60_000)
+        senders.register(tx, SENDER, rate=10.0)
+
+
 def newcomer(ledger: Database, published: Published) -> Producer:
     """A producer that has not read the backlog yet."""
     return Producer(ledger, published, CIPHER)
@@ -143,9 +150,7 @@ def test_a_code_that_would_wait_for_longer_than_it_lives_is_refused(
     producer: Producer, ledger: Database, published: Published
 ) -> None:
     """100 codes at 10/s take 10 s; of those that come at once each is behind the others."""
-    with ledger.write() as tx:
-        leases.take(tx, "host:1", 60_000)
-        senders.register(tx, SENDER, rate=10.0)
+    ten_a_second(ledger)
     producer.send_many([code(n, key=f"k{n}") for n in range(100)])
     late, in_time = newcomer(ledger, published).send_many(
         [code(200, ttl_seconds=9), code(201, ttl_seconds=15)]
@@ -171,9 +176,7 @@ def test_codes_that_the_circuit_breaker_holds_are_ahead_of_a_new_one(
     producer: Producer, ledger: Database, published: Published
 ) -> None:
     """They are due when it closes, and those that are due at a time of their own are not."""
-    with ledger.write() as tx:
-        leases.take(tx, "host:1", 60_000)
-        senders.register(tx, SENDER, rate=10.0)
+    ten_a_second(ledger)
     producer.send_many([code(n) for n in range(100)])
     with ledger.write() as tx:
         tx.execute(update(messages).values(due_at=messages.c.due_at + 60_000))

@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from bulksend.errors import TooManyRequests
 from bulksend.oidc import Answer, IssuerUnavailable, Refusal, SignIn, SignInRefused
 from bulksend.operations import issuer_sign_in
-from ops.web import cookies
+from ops.web import cookies, csrf
 from ops.web.local import local_path
 from ops.web.pages import AnyVisit, Visit
 from ops.web.sealed import seal, unseal
@@ -34,7 +34,7 @@ router = APIRouter(prefix="/sign-in/oidc")
 async def begin(visit: AnyVisit, next: str = "/") -> Response:
     """Send the browser to the issuer."""
     issuer, request = _issuer(visit), visit.request
-    if request.headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
+    if csrf.is_of_another_site(request):
         return _to_form(visit, local_path(next))
     try:
         async with visit.console.issuing:
@@ -42,7 +42,7 @@ async def begin(visit: AnyVisit, next: str = "/") -> Response:
     except IssuerUnavailable as error:
         return _refused(visit, local_path(next), Refusal.UNAVAILABLE, str(error))
     response = RedirectResponse(address, 303)
-    cookies.set_begun_sign_in(request, response, seal(begun.to_text(), issuer.sealing_key))
+    cookies.BEGUN.keep(request, response, seal(begun.to_text(), issuer.sealing_key))
     return response
 
 
@@ -68,7 +68,7 @@ async def finish(visit: AnyVisit) -> Response:
             # The issuer knows the person: it is no guess.
             visit.console.sign_in_rate.forgive(visit.origin.ip)
         response = _refused(visit, begun.next, error.why, str(error))
-    cookies.drop_begun_sign_in(visit.request, response)
+    cookies.BEGUN.drop(visit.request, response)
     return response
 
 
@@ -90,7 +90,7 @@ def _answer(visit: Visit) -> Answer:
 
 
 def _begun(visit: Visit, issuer: Issuer) -> SignIn | None:
-    sealed = cookies.begun_sign_in(visit.request)
+    sealed = cookies.BEGUN.read(visit.request)
     text = None if sealed is None else unseal(sealed, issuer.sealing_key)
     return None if text is None else SignIn.from_text(text)
 

@@ -45,7 +45,7 @@ async def choose(request: Request) -> Response:
 
 async def _with_user(visit: Visit) -> Visit:
     """The same with the menu, where there is a session."""
-    return await signed_in(visit) if cookies.session_token(visit.request) else visit
+    return await signed_in(visit) if cookies.SESSION.read(visit.request) else visit
 
 
 @cache

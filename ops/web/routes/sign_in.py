@@ -28,7 +28,7 @@ def sign_in_page(visit: AnyVisit, next: str = "/", refusal: str = "") -> Respons
     Where a user is signed in, a link asks first: it may be another's, who wants this person to act in that name.
     ``refusal`` says why a sign-in at the issuer failed.
     """
-    token = cookies.session_token(visit.request)
+    token = cookies.SESSION.read(visit.request)
     known = refusal if refusal in list(Refusal) and visit.services.issuer is not None else None
     return _form(visit, next, refusal=known, present=None if token is None else user_of(visit, token))
 
@@ -122,5 +122,5 @@ def sign_out(form: ViewerForm) -> Response:
     page = form.page
     sessions.sign_out(page.database, page.token, actor=page.user.actor)
     response = page.redirect("/sign-in", "base.signed_out")
-    cookies.drop_session(page.request, response)
+    cookies.SESSION.drop(page.request, response)
     return response

@@ -98,7 +98,7 @@ def browser(web: Web) -> Browser:
 
 
 def refusal(answer: Any) -> str:
-    """Why the sign-in page says that nobody was signed in."""
+    """The reason for a refused sign-in that the sign-in page shows."""
     assert answer.status_code == 303
     found = urlsplit(answer.headers["location"])
     assert found.path == "/sign-in"
@@ -213,7 +213,7 @@ def with_another_body(issuer: FakeIssuer, claims: Claims) -> str:
 
 TOKENS: dict[str, Callable[[FakeIssuer, Claims], str]] = {
     "by another key of the same id": by_another_key,
-    "by a key that nobody knows": lambda issuer, claims: by_key(SigningKey.rsa("stranger"), claims),
+    "by a key that is not the issuer's": lambda issuer, claims: by_key(SigningKey.rsa("stranger"), claims),
     "with a key of its own": with_its_own_key,
     "without a signature": lambda issuer, claims: unsigned(claims),
     "without a signature, in other letters": lambda issuer, claims: unsigned(claims, "nOnE"),
