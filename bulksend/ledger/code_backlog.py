@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
-from sqlalchemy import ColumnElement, Connection, func, literal, or_, select, text, union_all
+from sqlalchemy import ColumnElement, Connection, TextClause, func, literal, or_, select, text, union_all
 
 from bulksend.ledger import pauses, senders
 from bulksend.ledger.campaigns import ACTIVE
@@ -118,6 +118,25 @@ def _active_ids(tx: Connection) -> list[str]:
     return [str(id) for id in tx.execute(select(campaigns.c.id).where(*_active())).scalars()]
 
 
+def with_a_worker(now: int) -> tuple[ColumnElement[bool] | TextClause, ...]:
+    """Codes that a worker has and has not POSTed yet, as far as is known."""
+    return (
+        text(f"messages.{HELD_SQL}"),
+        messages.c.kind == Kind.OTP.value,
+        or_(messages.c.status == Status.CLAIMED.value, messages.c.sent_at > literal(now - AHEAD_MS)),
+    )
+
+
+def oldest_with_a_worker(tx: Connection, now: int, paused: Collection[str]) -> int | None:
+    """The oldest due time of the codes that a worker has and has not POSTed, but for those of ``paused`` senders."""
+    prefer_indexes(tx)
+    mine = (
+        select(messages.c.due_at).where(*with_a_worker(now), messages.c.sender.not_in(paused)).limit(COUNTED)
+    )
+    oldest: int | None = tx.scalar(select(func.min(mine.subquery().c.due_at)))
+    return oldest
+
+
 def _waiting(tx: Connection, now: int) -> list[tuple[str, str, int, int, int]]:
     """Sender, campaign, the codes that are due and not POSTed yet, those of them with a permit, the oldest due time."""
     columns = messages.c.sender, messages.c.campaign_id, messages.c.due_at, messages.c.status
@@ -131,16 +150,7 @@ def _waiting(tx: Connection, now: int) -> list[tuple[str, str, int, int, int]]:
         .limit(COUNTED)
         .subquery()
     )
-    claimed = (
-        select(*columns)
-        .where(
-            text(f"messages.{HELD_SQL}"),
-            messages.c.kind == Kind.OTP.value,
-            or_(messages.c.status == Status.CLAIMED.value, messages.c.sent_at > literal(now - AHEAD_MS)),
-        )
-        .limit(COUNTED)
-        .subquery()
-    )
+    claimed = select(*columns).where(*with_a_worker(now)).limit(COUNTED).subquery()
     both = union_all(select(due), select(claimed)).subquery()
     permitted = func.count().filter(both.c.status == Status.SENDING.value)
     lane = both.c.sender, both.c.campaign_id

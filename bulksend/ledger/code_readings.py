@@ -11,6 +11,8 @@ from sqlalchemy import Connection, func, select, text
 
 from bulksend.ledger.bulk_parameters import statement
 from bulksend.ledger.campaigns import DIRECT_PREFIX
+from bulksend.ledger.clock import read_clock
+from bulksend.ledger.code_backlog import with_a_worker
 from bulksend.ledger.database import prefer_indexes
 from bulksend.ledger.ids import lowest_at
 from bulksend.ledger.schema import WAITING_CODES_SQL, campaigns, messages
@@ -21,7 +23,7 @@ from bulksend.messaging.states import Kind, Status
 CAMPAIGNS_SEEN = 10
 #: Of each of them and each status this many of the newest codes.
 CODES_SEEN = 1_000
-#: The codes that wait are looked at up to this number.
+#: The codes that wait are looked at up to this number, and as many of those that a worker has.
 WAITING_SEEN = 5_000
 _POSTED = (Status.ACCEPTED, Status.DELIVERED, Status.READ, Status.FAILED, Status.UNKNOWN)
 _WAITS = f"""
@@ -43,7 +45,7 @@ class Waited(NamedTuple):
 
 
 class WaitingCode(NamedTuple):
-    """A code that waits for its POST."""
+    """A code that waits for its POST. ``permitted``: its slot is near."""
 
     id: str
     sender: str
@@ -51,6 +53,7 @@ class WaitingCode(NamedTuple):
     due_at: int
     expires_at: int | None
     gate: str | None
+    permitted: bool = False
 
 
 class Undelivered(NamedTuple):
@@ -110,13 +113,16 @@ def count_expired(tx: Connection, ids: list[str], since_ms: int) -> int:
 
 
 def waiting(tx: Connection) -> list[WaitingCode]:
-    """The codes that wait, oldest first, WAITING_SEEN of them at most."""
+    """The codes that wait, oldest first, and those that a worker has: WAITING_SEEN of both at most."""
     prefer_indexes(tx)
-    columns = [messages.c[name] for name in WaitingCode._fields]
-    query = select(*columns).where(text(WAITING_CODES_SQL)).order_by(messages.c.id).limit(WAITING_SEEN)
+    names = ("id", "sender", "campaign_id", "due_at", "expires_at", "gate")
+    query = select(*(messages.c[name] for name in names), messages.c.status == Status.SENDING.value)
+    queued = query.where(text(WAITING_CODES_SQL)).order_by(messages.c.id).limit(WAITING_SEEN)
+    claimed = query.where(*with_a_worker(read_clock(tx))).limit(WAITING_SEEN)
     return [
         WaitingCode(str(id), sender, str(campaign), *rest)
-        for id, sender, campaign, *rest in tx.execute(query)
+        for part in (claimed, queued)
+        for id, sender, campaign, *rest in tx.execute(part)
     ]
 
 

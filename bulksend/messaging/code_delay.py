@@ -108,10 +108,18 @@ class Places:
 
 def ahead_of(lane: CodeLane, campaign: str, workers: int) -> int:
     """How many codes go out before a new one of ``campaign``: the campaigns of a sender take turns by their weights."""
-    total = sum(lane.waiting.values())
-    if total > IN_TURNS * max(1, workers):
-        return total
-    own = lane.waiting.get(campaign, 0)
+    if not takes_turns(lane, workers):
+        return sum(lane.waiting.values())
+    return turns_before(lane, campaign, lane.waiting.get(campaign, 0))
+
+
+def takes_turns(lane: CodeLane, workers: int) -> bool:
+    """Whether campaigns take turns in this lane; a flood goes first in, first out."""
+    return sum(lane.waiting.values()) <= IN_TURNS * max(1, workers)
+
+
+def turns_before(lane: CodeLane, campaign: str, own: int) -> int:
+    """How many codes go out before one that stands behind ``own`` others of its campaign."""
     turns = (own + 1) / lane.weights.get(campaign, 1)
     return own + sum(
         min(count, ceil(turns * lane.weights.get(id, 1)))

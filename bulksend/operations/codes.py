@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Sequence, Set
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import redis
 
-from bulksend.ledger import campaigns, code_readings, counters
+from bulksend.ledger import campaigns, code_readings, counters, pauses
 from bulksend.ledger.campaigns import DIRECT_PREFIX
 from bulksend.ledger.clock import read_clock
 from bulksend.ledger.code_backlog import CodeBacklog, read_backlog
@@ -18,7 +18,15 @@ from bulksend.ledger.code_latency import Latency
 from bulksend.ledger.code_readings import WAITING_SEEN, Waited, WaitingCode
 from bulksend.ledger.database import Database
 from bulksend.limits import RedisPermits
-from bulksend.messaging.code_delay import NOTHING_KNOWN, LimiterState, ahead_of, turn_ms
+from bulksend.messaging.code_delay import (
+    NOTHING_KNOWN,
+    CodeLane,
+    LimiterState,
+    ahead_of,
+    takes_turns,
+    turn_ms,
+    turns_before,
+)
 from bulksend.messaging.states import Kind, Status
 from bulksend.messaging.units import format_instant
 from bulksend.operations.json_shape import to_json
@@ -31,6 +39,7 @@ DAY_MS = 86_400_000
 #: The most codes that are listed.
 SHOWN = 20
 _NO_CAMPAIGN = "00000000-0000-0000-0000-000000000000"
+_LEFT = ("queued", "claimed", "retry", "sending")
 _ENDINGS = ("accepted", "delivered", "failed", "expired", "unknown", "superseded")
 
 
@@ -45,20 +54,24 @@ def show_codes(of: Settings, database: Database, limiter: RedisPermits | None) -
         waiting = code_readings.waiting(tx)
         standing = campaigns.by_key(tx, DIRECT_PREFIX + Kind.OTP.value)
         home = _NO_CAMPAIGN if standing is None else standing.id
-        unknown = counters.by_kind(tx).get((Kind.OTP.value, Status.UNKNOWN), 0)
+        counts = {status: n for (kind, status), n in counters.by_kind(tx).items() if kind == Kind.OTP.value}
+        paused = pauses.current(tx)
         backlog = read_backlog(tx, account=of.account(), standing=home)
     state = NOTHING_KNOWN
     if limiter is not None:
         # Without Redis the forecast is that of the ledger alone.
         with suppress(redis.RedisError):
             state = limiter.outlook(list(backlog.lanes), backlog.quota)
-    risks = at_risk(waiting, backlog, state, of.account_rate, now)
+    held = {code.campaign_id for code in waiting} if of.account() in paused.accounts else paused.campaigns
+    risks = at_risk(waiting, backlog, state, of.account_rate, now, held)
+    left = {status: counts.get(status, 0) for status in _LEFT}
     return {
         "at": format_instant(now),
         "any": bool(ids),
-        "unknown": unknown,
-        "waiting": len(waiting),
-        "waiting_seen": WAITING_SEEN,
+        "unknown": counts.get(Status.UNKNOWN, 0),
+        "waiting": sum(left.values()),
+        "mostly": max(left, key=lambda status: left[status]),
+        "all_seen": len(waiting) < WAITING_SEEN,
         "latency": _latency(waited),
         "chart": _chart(waited),
         "lanes": _lanes(backlog, waiting, state, home, of.account_rate),
@@ -78,21 +91,29 @@ def at_risk(
     state: LimiterState,
     account_rate: float | None,
     now: int,
+    held: Set[str] = frozenset(),
 ) -> list[tuple[WaitingCode, float | None]]:
     """Codes that will expire before their POST by the forecast, each with its wait (ms; None: until a pause ends).
 
-    Those that expire first stand first.
+    Those that expire first stand first. ``held``: campaigns that are paused.
     """
     by_sender: dict[str, list[WaitingCode]] = defaultdict(list)
     for code in waiting:
         by_sender[code.sender].append(code)
     found: list[tuple[WaitingCode, float | None]] = []
     for sender, codes in by_sender.items():
-        lane = backlog.lane(sender, 1.0)
-        for ahead, code in enumerate(sorted(codes, key=lambda each: each.due_at)):
-            if code.expires_at is None:
+        lane = backlog.lanes.get(sender) or CodeLane({}, 1.0)
+        in_turns = takes_turns(lane, backlog.workers.alive)
+        own = Counter[str]()
+        for place, code in enumerate(sorted(codes, key=lambda each: (not each.permitted, each.due_at))):
+            before = own[code.campaign_id]
+            own[code.campaign_id] += 1
+            if code.expires_at is None or code.permitted:
                 continue
-            wait_ms = turn_ms(backlog.lanes, lane, sender, ahead, backlog.workers, state, account_rate)
+            wait_ms = None
+            if code.campaign_id not in held:
+                ahead = turns_before(lane, code.campaign_id, before) if in_turns else place
+                wait_ms = turn_ms(backlog.lanes, lane, sender, ahead, backlog.workers, state, account_rate)
             if wait_ms is not None:
                 wait_ms = max(wait_ms, float(code.due_at - now))
             if wait_ms is None or now + wait_ms > code.expires_at:
@@ -124,7 +145,7 @@ def _lanes(
         lanes.append(
             {
                 "sender": sender,
-                "waiting": of_sender[sender],
+                "waiting": max(of_sender[sender], sum(lane.waiting.values())),
                 "due": sum(lane.waiting.values()),
                 "oldest_due_seconds": lane.oldest_ms / 1000,
                 "rate": lane.rate,

@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 
 from bulksend.ledger import (
     campaigns,
+    code_backlog,
     counters,
     due,
     leases,
@@ -25,7 +26,7 @@ from bulksend.ledger.database import Database
 from bulksend.ledger.senders import Sender
 from bulksend.limits import RedisPermits
 from bulksend.messaging.account_quota import account_quota
-from bulksend.messaging.states import LANES
+from bulksend.messaging.states import LANES, Kind
 from bulksend.metrics import LedgerState, SenderState
 
 RATE_WINDOW_MS = 10_000
@@ -67,6 +68,10 @@ def oldest_ages(tx: Connection, paused: pauses.Pauses, now_ms: int) -> dict[str,
         due_at = None if held else due.next_due_at(tx, campaign.id)
         if due_at is not None:
             ages[campaign.kind.value] = max(ages[campaign.kind.value], (now_ms - due_at) / 1000)
+    # A worker claims codes long before their turn where many wait.
+    claimed = code_backlog.oldest_with_a_worker(tx, now_ms, paused.senders)
+    if claimed is not None:
+        ages[Kind.OTP.value] = max(ages[Kind.OTP.value], (now_ms - claimed) / 1000)
     return ages
 
 

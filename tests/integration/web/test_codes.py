@@ -32,6 +32,7 @@ def test_it_shows_the_waits_what_a_new_code_can_expect_and_the_undelivered(web: 
         del id
     html = web.get("/codes")
     assert html.text(".//*[@id='numbers']").startswith("2 Waiting")
+    assert "/messages?kind=otp&amp;status=queued" in web.ask("GET", "/codes").text
     (row,) = html.rows(".//section[@id='now']//tbody/tr")
     assert row[0] == f"+{SENDER}"
     assert row[1].startswith("2")
@@ -56,8 +57,37 @@ def test_without_a_code_it_says_how_one_is_made(web: Web) -> None:
     assert "No one-time code has been sent yet" in web.get("/codes").text()
 
 
-def waiting(n: int, *, expires_at: int | None, due_at: int = 0, sender: str = SENDER) -> WaitingCode:
-    return WaitingCode(str(n), sender, "campaign", due_at, expires_at, None)
+def test_codes_that_a_worker_has_wait_too(web: Web) -> None:
+    ids = [code(web, n, ttl_seconds=60) for n in range(3)]
+    desk = Desk(web.api.ledger)
+    desk.claim(desk.lease(), ids[:2])
+    now = desk.now()
+    # The first goes out at once, and the others a minute and two after it.
+    desk.sql("UPDATE senders SET rate = :rate", rate=1 / 60)
+    desk.sql("UPDATE messages SET due_at = :due, expires_at = :ends", due=now - 60_000, ends=now + 30_000)
+    html = web.get("/codes")
+    assert html.text(".//*[@id='numbers']").startswith("3 Waiting 2 Codes at risk")
+    assert "/messages?kind=otp&amp;status=claimed" in web.ask("GET", "/codes").text
+    (row,) = html.rows(".//section[@id='now']//tbody/tr")
+    assert (row[1], row[2].startswith("1 min")) == ("3", True)
+    lanes = web.get("/").rows(".//section[@id='lanes']//tbody/tr")
+    (codes,) = [each for each in lanes if each[0] == "One-time code"]
+    assert (codes[1], codes[2].startswith("1 min")) == ("3", True)
+
+
+def test_the_overview_knows_how_long_codes_with_a_worker_are_due(web: Web) -> None:
+    ids = [code(web, 1)]
+    desk = Desk(web.api.ledger)
+    desk.claim(desk.lease(), ids)
+    desk.sql("UPDATE messages SET due_at = :due", due=desk.now() - 60_000)
+    lanes = web.get("/").rows(".//section[@id='lanes']//tbody/tr")
+    assert [each[2].startswith("1 min") for each in lanes] == [True, False, False]
+
+
+def waiting(
+    n: int, *, expires_at: int | None, due_at: int = 0, sender: str = SENDER, campaign: str = "campaign"
+) -> WaitingCode:
+    return WaitingCode(str(n), sender, campaign, due_at, expires_at, None)
 
 
 @pytest.mark.parametrize(
@@ -74,6 +104,17 @@ def test_a_code_is_at_risk_when_it_expires_before_its_turn(
     found = at_risk(codes, backlog, NOTHING_KNOWN, None, now=0)
     assert [each.id for each, _ in found] == (["99"] if is_at_risk else [])
     assert not found or (found[0][1] is None) == paused
+
+
+def test_campaigns_take_turns_and_a_paused_one_waits_until_a_person_acts() -> None:
+    backlog = CodeBacklog({SENDER: CodeLane({"file": 100, "single": 1}, 1 / 0.985)}, Workers(1), paused=False)
+    codes = [waiting(n, expires_at=50_500, campaign="file") for n in range(100)]
+    codes.append(waiting(200, expires_at=10_000, due_at=9, campaign="single"))
+    codes.append(waiting(300, expires_at=10**9, due_at=9, campaign="paused"))
+    found = dict(at_risk(codes, backlog, NOTHING_KNOWN, None, 0, held={"paused"}))
+    # The single code goes second, whatever its due time; those of the file behind it go a second later.
+    assert [int(each.id) for each in found] == [*range(50, 100), 300]
+    assert found[codes[-1]] is None
 
 
 def test_percentiles_are_waits_that_there_were() -> None:
