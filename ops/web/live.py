@@ -25,8 +25,10 @@ from ops.http.streams import OpenStream, PolledStreams
 TICK_S = 1.0
 #: A tab hears of changes at most this often; with many tabs, so often that all of them cost SHARE of a core.
 LEAST_S, PAGE_S, SHARE = 1.5, 0.02, 0.25
-#: A tab without changes hears after this long that the page is up to date.
+#: A tab without changes hears after this long that the page is up to date, or that time has passed.
 ALIVE_S = 10.0
+#: The topic of what changes although nothing happens: ages, rates, what is due.
+TIME = "time"
 MOST_TABS, MOST_OF_A_USER, MOST_TOPICS = 500, 60, 40
 
 
@@ -92,7 +94,7 @@ class LiveTabs(PolledStreams[_Tab]):
             while not self._at and not self._closed:
                 await self._woken(self._news, self._alive_s)
             yield _event("alive", self._at)
-            told_at = loop.time()
+            told_at = changed_at = loop.time()
             while self._goes_on(tab):
                 news = self._news
                 if tab.changed:
@@ -101,9 +103,12 @@ class LiveTabs(PolledStreams[_Tab]):
                         break
                     changed, tab.changed = sorted(tab.changed), set()
                     yield _event("changed", [self._at, changed])
-                    told_at = loop.time()
+                    told_at = changed_at = loop.time()
                 elif (left_s := told_at + self._alive_s - loop.time()) <= 0:
-                    if self._at:
+                    if self._at and TIME in tab.topics and loop.time() >= changed_at + self.pause_s():
+                        yield _event("changed", [self._at, [TIME]])
+                        changed_at = loop.time()
+                    elif self._at:
                         yield _event("alive", self._at)
                     else:
                         yield b": the ledger is away\n\n"

@@ -87,6 +87,24 @@ async def test_a_tab_hears_of_no_topic_that_it_does_not_follow(ledger: Database)
 
 
 @on_a_loop
+async def test_a_tab_that_shows_ages_hears_that_time_has_passed(ledger: Database) -> None:
+    tabs, hash = tabs_of(ledger, alive_s=0.2), session(ledger)
+    async with aclosing(stream(tabs, hash, "senders", "time")) as chunks:
+        assert (await heard(chunks))[0] == "alive"
+        for _ in range(2):
+            event, (at, topics) = await heard(chunks)
+            assert (event, topics) == ("changed", ["time"])
+            assert at.startswith("20")
+
+
+@on_a_loop
+async def test_with_many_tabs_time_passes_as_seldom_as_other_changes(ledger: Database) -> None:
+    tabs, hash = tabs_of(ledger, alive_s=0.2, least_s=30.0), session(ledger)
+    async with aclosing(stream(tabs, hash, "time")) as chunks:
+        assert [(await heard(chunks))[0] for _ in range(3)] == ["alive", "alive", "alive"]
+
+
+@on_a_loop
 async def test_a_tab_hears_of_what_is_watched_beside_the_ledger_when_it_changes_and_not_before(
     ledger: Database,
 ) -> None:
