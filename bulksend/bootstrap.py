@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from bulksend.errors import InvalidInput, RedisUnreachable, SchemaOutdated
+from bulksend.errors import IncompleteSetup, InvalidInput, RedisUnreachable, SchemaOutdated
 from bulksend.ledger.database import Database
 from bulksend.ledger.encryption import Cipher
 from bulksend.ledger.installation import limiter_key
 from bulksend.ledger.key_file import encryption_keys, kept_keys, ledger_file
 from bulksend.ledger.migrate import check_schema, migrate
+from bulksend.messaging.sentences import say
 
 if TYPE_CHECKING:
     import redis
@@ -233,15 +234,16 @@ def tracing(of: Settings, service: str) -> Tracing | None:
 
 
 def issuer(of: Settings) -> Issuer | None:
-    """The OpenID provider of the console; None where none is set. Raises InvalidInput for an incomplete setup."""
+    """The OpenID provider of the console; None where none is set. Raises IncompleteSetup."""
     settings = of.oidc()
     if settings is None:
         return None
     try:
         from bulksend.oidc.issuer import Issuer
     except ImportError:
-        raise InvalidInput(
-            "BULKSEND_OIDC_ISSUER is set, and its package is not installed: pip install 'bulksend[oidc]'"
+        raise IncompleteSetup(
+            say("BULKSEND_OIDC_ISSUER is set, and its package is not installed"),
+            "pip install 'bulksend[oidc]'",
         ) from None
     return Issuer(settings)
 

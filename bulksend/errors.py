@@ -23,6 +23,7 @@ BulksendError                   1  500  everything below
 │   │   └── PlanChanged                 what a plan would send is not what it was when the plan was made
 │   ├── TooLarge                2  413  a body is above its limit
 │   ├── SamePeople              2  409  some recipients have this message from an earlier campaign
+│   ├── IncompleteSetup                 a setting or a package is missing: which, and what to do
 │   └── Unfit                   2  500  a server cannot be used until its setup is changed
 │       ├── LedgerUnfit
 │       ├── RedisUnfit
@@ -170,6 +171,14 @@ class PlanChanged(WrongState):
     def __init__(self, text: str, *, changes: Sequence[tuple[str, object, object]]) -> None:
         super().__init__(text)
         self.changes = changes
+
+
+class IncompleteSetup(InvalidInput):
+    """A setting or a package is missing. ``what`` says which, ``remedy`` what to do."""
+
+    def __init__(self, what: str, remedy: str) -> None:
+        self.what, self.remedy = what, remedy
+        super().__init__(f"{what}: {remedy}")
 
 
 class TooLarge(InvalidInput):

@@ -26,8 +26,9 @@ from pydantic import (
     model_validator,
 )
 
-from bulksend.errors import InvalidInput, InvalidValue
+from bulksend.errors import IncompleteSetup, InvalidInput, InvalidValue
 from bulksend.messaging.retention import Retention, in_order, parse_days
+from bulksend.messaging.sentences import say
 from bulksend.messaging.states import Kind
 from bulksend.messaging.webhook_targets import Network, read_networks
 from bulksend.settings import oidc, proxy, values
@@ -551,7 +552,7 @@ class Settings(BaseModel):
         return str(self.uspeedo_account_id) if self.uspeedo_account_id is not None else "default"
 
     def oidc(self) -> OidcSettings | None:
-        """The OpenID provider of the console; None where there is none. Raises InvalidInput where something is missing.
+        """The OpenID provider of the console; None where there is none. Raises IncompleteSetup.
 
         A process in which no user signs in does not ask: it need not have the secret.
         """
@@ -560,9 +561,13 @@ class Settings(BaseModel):
             return None
         for name in oidc.REQUIRED:
             if getattr(self, name) is None:
-                raise InvalidInput(
-                    f"{environment_name(name)} is not set, and {environment_name(given[0])} is: users cannot sign in "
-                    "at the OpenID provider without it"
+                raise IncompleteSetup(
+                    say(
+                        "{name} is not set, and {other} is",
+                        name=environment_name(name),
+                        other=environment_name(given[0]),
+                    ),
+                    say("set it, as users cannot sign in at the OpenID provider without it"),
                 )
         return OidcSettings(
             issuer=self.oidc_issuer or "",

@@ -47,7 +47,10 @@ def test_an_issuer_that_is_down_or_another_is_named(issuer: FakeIssuer) -> None:
 def test_an_incomplete_setup_is_named_with_what_it_lacks(issuer: FakeIssuer) -> None:
     (check,) = found(issuer, BULKSEND_OIDC_ROLES="")
     assert not check.well
-    assert "BULKSEND_OIDC_ROLES is not set" in check.found
+    assert check.found == "BULKSEND_OIDC_ROLES is not set, and BULKSEND_OIDC_ISSUER is"
+    assert check.remedy == (
+        "`serve` does not start: set it, as users cannot sign in at the OpenID provider without it"
+    )
     (check,) = found(issuer, BULKSEND_OIDC_CLIENT_SECRET="")
     assert check.well, "a worker's container has no such secret"
 
