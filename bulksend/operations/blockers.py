@@ -186,30 +186,24 @@ def _outage(of: Settings, database: Database) -> Iterator[Check]:
 def _pauses(tx: Connection, of: Settings, campaign: Campaign | None) -> Iterator[Check]:
     zone = (campaign.timezone if campaign is not None else None) or of.timezone or "UTC"
 
-    def when(ms: int | None) -> str:
-        return f"{format_in_zone(ms or 0, zone)} ({zone})"
-
-    def since(what: str, ms: int | None, why: str | None) -> str:
-        return say("{what} has been paused since {since}: {why}", what=what, since=when(ms), why=why)
-
     account = pauses.account_pause(tx, of.account())
     if account is not None:
         yield blocker(
             "account",
-            say("paused since {since}: {why}", since=when(account[0]), why=account[1]),
+            paused_since(say("the account"), account[0], zone, account[1]),
             say('remove the cause, then bulksend account resume --why "…"'),
         )
     for sender in senders.all_senders(tx):
         if sender.paused_at is not None and (campaign is None or campaign.sender == sender.phone):
             yield blocker(
                 "sender",
-                since(sender.phone, sender.paused_at, sender.pause_why),
+                paused_since(sender.phone, sender.paused_at, zone, sender.pause_why),
                 say('bulksend senders resume {phone} --why "…"', phone=sender.phone),
             )
     if campaign is not None and campaign.paused_at is not None:
         yield blocker(
             "campaign",
-            since(campaign.name, campaign.paused_at, campaign.pause_why),
+            paused_since(campaign.name, campaign.paused_at, zone, campaign.pause_why),
             _way_on(campaign),
         )
     elif campaign is not None and campaign.held_after is not None:
@@ -223,6 +217,12 @@ def _pauses(tx: Connection, of: Settings, campaign: Campaign | None) -> Iterator
             ),
             say("it goes on or pauses by itself"),
         )
+
+
+def paused_since(what: str, at: int, zone: str, why: str | None) -> str:
+    """That a campaign, a sender or the account is paused, since when in ``zone``, and why."""
+    since = f"{format_in_zone(at, zone)} ({zone})"
+    return say("{what} has been paused since {since}: {why}", what=what, since=since, why=why)
 
 
 def _way_on(campaign: Campaign) -> str:

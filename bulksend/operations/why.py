@@ -15,7 +15,8 @@ from bulksend.limits import Ask, Gate, SenderLimits
 from bulksend.messaging import Kind, Status
 from bulksend.messaging.sentences import joined, say
 from bulksend.messaging.states import ENDED, SENT
-from bulksend.messaging.units import NEVER_MS, format_duration, format_in_zone, format_schedule
+from bulksend.messaging.units import NEVER_MS, format_duration, format_schedule
+from bulksend.operations.blockers import paused_since
 from bulksend.operations.json_shape import to_json
 
 if TYPE_CHECKING:
@@ -148,7 +149,7 @@ def _by_ledger(
         (Gate.ACCOUNT_PAUSED, say("the account"), *(pauses.account_pause(tx, account) or (None, None))),
     )
     found = [
-        Holding(gate.value, _paused(what, _when(at, zone), why), None)
+        Holding(gate.value, paused_since(what, at, zone, why), None)
         for gate, what, at, why in paused
         if at is not None
     ]
@@ -159,14 +160,6 @@ def _by_ledger(
         if waiting.gate not in {holding.gate for holding in found}:
             found.append(waiting)
     return found
-
-
-def _paused(what: str, since: str, why: str | None) -> str:
-    return say("{what} has been paused since {since}: {why}", what=what, since=since, why=why)
-
-
-def _when(ms: int, zone: str) -> str:
-    return f"{format_in_zone(ms, zone)} ({zone})"
 
 
 def _until_due(row: RowMapping, zone: str) -> Holding:
