@@ -127,7 +127,7 @@ _ITEM = {
     "postgresql": ("seq", "CROSS JOIN LATERAL unnest(e.items) AS i(id) JOIN messages m ON m.id = i.id"),
 }
 _ENTERINGS = """
-SELECT e.type, e.at, e.data, m.kind, m.sender, m.recipient, m.accepted_at, m.ret_code, CASE
+SELECT e.type, e.at, e.data, m.kind, m.sender, m.recipient, m.accepted_at, m.delivered_at, m.ret_code, CASE
     WHEN e.type = 'message.failed' OR e.data IS NOT NULL THEN COALESCE(
       (SELECT max(r.code) FROM receipts r WHERE r.message_pk = m.id AND r.status = 'failed' AND r.code <> ''),
       (SELECT CAST(a.whatsapp_code AS text) FROM attempts a WHERE a.id = m.attempt_id)) END AS failed_by
@@ -178,7 +178,8 @@ def _add_entering(sums: _Sums, row: Row[Any]) -> None:
     counts[status] += 1
     if status == Status.DELIVERED and row.accepted_at is not None:
         counts["delivery_timed"] += 1
-        counts["delivery_ms"] += max(0, row.at - row.accepted_at)
+        # By the receipt's own time: receipts may be read later.
+        counts["delivery_ms"] += max(0, (row.delivered_at or row.at) - row.accepted_at)
 
 
 # -- attempts ----------------------------------------------------------------------------------------
