@@ -199,6 +199,14 @@ def open_ones(tx: Connection) -> list[Campaign]:
     return read_all(tx, select(campaigns).where(c.status.in_(statuses), c.key.not_like(DIRECT_PREFIX + "%")))
 
 
+def last_ended(tx: Connection, limit: int, *, within_ms: int, looked_at: int = 500) -> list[Campaign]:
+    """The campaigns that ended within this time, the last first; only the newest ``looked_at`` are looked at."""
+    c = campaigns.c
+    looked = select(c.id).order_by(c.id.desc()).limit(looked_at)
+    query = select(campaigns).where(c.id.in_(looked), c.ended_at > current_ms() - within_ms)
+    return read_all(tx, query.order_by(c.ended_at.desc()).limit(limit))
+
+
 def beside(tx: Connection, sender: str, *, without: str | None = None) -> list[OtherCampaign]:
     """What the active campaigns of a sender have left, for the forecast of another one, ``without``."""
     is_active = campaigns.c.status.in_([status.value for status in ACTIVE])

@@ -19,14 +19,16 @@ from bulksend.operations.json_shape import masked_words, to_json
 from bulksend.operations.stats import show_stats
 from bulksend.settings import Settings
 
-#: The most campaigns and acts that are shown.
-MOST_CAMPAIGNS, MOST_ACTS = 10, 8
+#: The most open campaigns, ended campaigns and acts that are shown.
+MOST_CAMPAIGNS, MOST_ENDED, MOST_ACTS = 10, 5, 8
+#: Campaigns that ended within this time are shown.
+_ENDED_MS = 7 * 86_400_000
 HOURS = 24
 _ENDINGS = ("accepted", "delivered", "read", "failed", "expired")
 
 
 def overview(of: Settings, database: Database) -> dict[str, Any]:
-    """Open campaigns, messages by status, lanes, senders, the last audit, the newest acts, the sums of 24 hours."""
+    """Open campaigns and those that ended last, messages by status, lanes, senders, the last audit, the newest acts, the sums of 24 hours."""
     hours = _hours(database)
     with database.read() as tx:
         now_ms = read_clock(tx)
@@ -35,6 +37,7 @@ def overview(of: Settings, database: Database) -> dict[str, Any]:
         return {
             "at": format_instant(now_ms),
             "campaigns": _open_campaigns(tx, {each.phone: each.rate for each in found}),
+            "ended": summaries(tx, campaigns.last_ended(tx, MOST_ENDED, within_ms=_ENDED_MS)),
             "lanes": _lanes(tx, paused, now_ms),
             "senders": [to_json(each) for each in found],
             "account_paused": of.account() in paused.accounts,

@@ -154,6 +154,10 @@ class Locale:
             at = datetime.fromtimestamp(at / 1000, UTC)
         return (datetime.fromisoformat(at) if isinstance(at, str) else at).astimezone(self._zone)
 
+    def is_coming(self, at: str) -> bool:
+        """Whether an instant of an operation has not come yet."""
+        return self.moment(at) > datetime.now(UTC)
+
     def when(self, at: str | int | datetime | None, *, zone: bool = True, seconds: bool = True) -> str:
         """An instant as text: ``29 Nov 2026, 23:16:05 UTC+1``."""
         if at is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from bulksend.ledger import campaigns
 from bulksend.operations.access import Role
 from tests.integration.ledger.conftest import Desk
 from tests.integration.web.conftest import ON_ONE_DATABASE, Web
@@ -76,3 +77,32 @@ def test_the_overview_counts_as_the_campaign_does_and_names_it_in_acts(seeded: W
     acts = html.all(f".//section[@id='acts']//a[@href='/campaigns/{spring}']")
     assert [each.text for each in acts] == ["spring", "spring"]
     assert "scheduled" not in html.text(".//section[@id='open']"), "it began when it was made"
+
+
+def test_the_overview_shows_what_became_of_campaigns_that_ended(seeded: Web) -> None:
+    spring, summer = seeded.api.ids["campaigns"]
+    assert not seeded.get("/").rows(".//section[@id='ended']//tbody/tr")
+    seeded.api.post(f"/v1/campaigns/{summer}/cancel", {"why": "test"})
+    html = seeded.get("/")
+    (row,) = html.rows(".//section[@id='ended']//tbody/tr")
+    assert row[0].startswith("summer")
+    assert row[1] == "– Cancelled"
+    assert row[2].startswith("0 of ")
+    assert [each.split()[0] for each, *_ in html.rows(".//section[@id='open']//tbody/tr")] == ["spring"]
+    seeded.api.post(f"/v1/campaigns/{spring}/cancel", {"why": "test"})
+    html = seeded.get("/")
+    assert [each.split()[0] for each, *_ in html.rows(".//section[@id='ended']//tbody/tr")] == [
+        "spring",
+        "summer",
+    ]
+    assert "No campaign is open" in html.text(".//section[@id='open']")
+
+
+@ON_ONE_DATABASE
+def test_a_campaign_that_waits_for_its_time_is_scheduled_in_lists(web: Web) -> None:
+    desk = Desk(web.api.ledger)
+    for name, due_at in (("now", 0), ("later", desk.now() + 3_600_000)):
+        desk.write(campaigns.finish_intake, desk.campaign(name=name, due_at=due_at).id)
+    for path in ("/", "/campaigns"):
+        states = {row[0].split()[0]: row[1] for row in web.get(path).rows(".//main//tbody/tr")}
+        assert (states["later"], states["now"]) == ("… Scheduled", "▶ Running")
