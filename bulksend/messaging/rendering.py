@@ -7,7 +7,6 @@ the fixed parts and writes them as JSON. Rendering checks and fills in the strin
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -270,13 +269,16 @@ def _fixed_part(text: str, start: int, end: int, path: str) -> str:
     return part
 
 
-def _is_name(text: str) -> bool:
-    """Whether a placeholder can use this column name. In many scripts marks follow a letter."""
-    first = text[:1]
+def is_name(text: str) -> bool:
+    """Whether a placeholder can use this column name: ``Rabatt in %`` and ``Mobile (work)``, too.
+
+    It has a letter, so ``{{1}}`` of a vendor's template and ``{{7*7}}`` are none, and begins with no quote.
+    """
     return (
         len(text) <= _NAME_MAX
-        and (first == "_" or (first.isalnum() and not first.isdecimal()))
-        and all(c.isalnum() or c in "_ .-" or unicodedata.category(c).startswith("M") for c in text)
+        and text[:1] not in ("'", '"')
+        and any(c.isalpha() for c in text)
+        and not any(c in "{}|" or not c.isprintable() for c in text)
     )
 
 
@@ -286,7 +288,7 @@ def _variable(inner: str, path: str) -> _Variable:
     shown = clean_name(name)
     if REPLACEMENT_CHARACTER in default:
         raise InvalidValue(path, f"{{{{{inner}}}}}"[:40], HAS_REPLACEMENT_CHARACTER)
-    if not _is_name(shown) or "{{" in default:
+    if not is_name(shown) or "{{" in default:
         raise InvalidValue(
             path,
             f"{{{{{inner}}}}}"[:40],

@@ -28,7 +28,7 @@ _ENDINGS = ("accepted", "delivered", "read", "failed", "expired")
 
 
 def overview(of: Settings, database: Database) -> dict[str, Any]:
-    """Open campaigns and those that ended last, messages by status, lanes, senders, the last audit, the newest acts, the sums of 24 hours."""
+    """Open campaigns and those that ended last, lanes, senders, the last audit, the newest acts, sums of 24 hours."""
     hours = _hours(database)
     with database.read() as tx:
         now_ms = read_clock(tx)

@@ -21,6 +21,7 @@ from bulksend.messaging import (
     normal_name,
     parse_content,
 )
+from bulksend.messaging.rendering import is_name
 
 T = MessageType
 
@@ -107,7 +108,7 @@ def test_a_name_of_any_script_with_its_marks_is_a_columns_name(name: str) -> Non
     assert text(f"Hi {{{{{name}}}}}").render({normal_name(name): "Zoë"}) == '{"body":"Hi Zoë"}'
 
 
-@pytest.mark.parametrize("name", ["", "1st", "a+b", "a(b)", "\u0301a", "x" * 101, "a\u2028b\u0000"])
+@pytest.mark.parametrize("name", ["", "1", "1 + 1", "'a'", "x" * 101, "a\u2028b\u0000"])
 def test_a_placeholder_can_only_be_a_column_name(name: str) -> None:
     with pytest.raises(InvalidValue, match="is not a column name"):
         text(f"Hi {{{{{name}}}}}")
@@ -144,8 +145,8 @@ def test_the_value_of_a_variable_is_text_and_never_a_placeholder(value: str) -> 
         ("{{1}}", "{{1}}"),
         ("{{a|{{b}}}}", "{{a|{{b}}"),
         ("{{a}} {{{b}}}", "{{{b}}"),
-        ("{{a[0]}}", "{{a[0]}}"),
-        ("{{a()}}", "{{a()}}"),
+        ("{{20.5 %}}", "{{20.5 %}}"),
+        ("{{a\x07}}", "{{a\x07}}"),
     ],
 )
 def test_a_placeholder_that_is_not_a_column_name_is_refused_at_compile_time(body: str, shown: str) -> None:
@@ -155,6 +156,34 @@ def test_a_placeholder_that_is_not_a_column_name_is_refused_at_compile_time(body
     assert caught.value.why == (
         "has a placeholder that is not a column name; use {{column}} or {{column|default}}"
     )
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(
+            "Rabatt in %",
+            "Stadt/City",
+            "Mobil (WhatsApp)",
+            "Customer's name",
+            "R&D",
+            "Name, first",
+            "1st choice",
+        ),
+        *(
+            "Price [€]",
+            "a()",
+            "Phone*",
+            "#ref",
+            "Gr\u00f6\u00dfe: cm",
+            "\u0939\u093f\u0928\u094d\u0926\u0940",
+        ),
+    ],
+)
+def test_any_heading_with_a_letter_can_be_filled_in(name: str) -> None:
+    compiled = text(f"Hi {{{{{name}|}}}}!")
+    assert json.loads(compiled.render({normal_name(name): "Ann"}))["body"] == "Hi Ann!"
+    assert is_name(name)
 
 
 @pytest.mark.parametrize(("body", "shown", "place"), [("Hi {{name", "{{", 4), ("Hi }} {{name}}", "}}", 4)])
