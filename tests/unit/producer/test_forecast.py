@@ -49,8 +49,13 @@ def test_refusals_are_counted_by_their_reason_without_its_numbers() -> None:
     made = Forecast(rate=80, quota=None)
     made.refuse([RefusedRow(n, "to", "", f"is the person of row {n}") for n in range(3)])
     made.refuse([RefusedRow(9, "name", "", "is empty")])
-    assert made.reasons == {"to: is the person of row N": 3, "name: is empty": 1}
-    assert made.refused_count == 4
+    made.refuse([RefusedRow(10, "to", "", "has 9 digits; write it like +44 7700 900123")])
+    assert made.reasons == {
+        "to: is the person of row N": 3,
+        "name: is empty": 1,
+        "to: has N digits; write it like +44 7700 900123": 1,
+    }
+    assert made.refused_count == 5
 
 
 def test_no_more_reasons_are_kept_than_a_person_can_read() -> None:

@@ -11,7 +11,7 @@ from starlette.requests import Request
 
 from bulksend.errors import BulksendError, CampaignNotFound, InvalidValue, LedgerUnfit, LedgerUnreachable
 from ops.http.app import ROUTERS
-from ops.http.problems import ENDPOINTS, of_error
+from ops.http.problems import ENDPOINTS, of_error, without_numbers
 from tests.acceptance.many_commands import commands
 
 
@@ -60,3 +60,9 @@ def test_each_command_and_endpoint_of_a_remedy_exists() -> None:
         for method in methods
     }
     assert set(ENDPOINTS.values()) <= offered
+
+
+def test_the_number_of_an_example_stays_and_those_of_persons_do_not() -> None:
+    said = "is empty; write it with its country code, like +44 7700 900123"
+    assert without_numbers(said) == said
+    assert without_numbers(f"+44 7700 900124 {said}") == f"+44 7*******124 {said}"
