@@ -8,6 +8,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from ops.web.table_rows import marked
+from producer.reading.rows import is_remark
 
 FOLDER = Path(__file__).parent / "templates"
 
@@ -25,4 +26,5 @@ def environment() -> Environment:
         cache_size=200,
     )
     made.filters["marked"] = marked
+    made.tests["remark"] = is_remark
     return made

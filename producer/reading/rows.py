@@ -23,6 +23,15 @@ class RawRow(NamedTuple):
     values: dict[str, object]
 
 
+#: So begins a note that only says how a file is read, and asks for nothing.
+_REMARKS = ("read as ", "cells are separated by ", "the recipients are read from ")
+
+
+def is_remark(note: str) -> bool:
+    """Whether a note only says how the file is read. Any other may be a mistake of who made the file."""
+    return note.startswith(_REMARKS)
+
+
 class RowSource(ABC):
     """An open file, read once. Iteration continues where it stopped. Close it by ``close`` or ``with``."""
 

@@ -14,7 +14,7 @@ from bulksend.ledger.templates import TemplateChange
 from bulksend.messaging.template_shape import read_shape
 from bulksend.operations.access import Role
 from ops.web import csrf
-from tests.html_pages import Html
+from tests.html_pages import Html, words_of
 from tests.integration.http.test_campaigns_posted import count
 from tests.integration.web.conftest import ON_ONE_DATABASE, Web
 from tests.integration.web.test_nasty_strings import MARK, NASTY
@@ -371,3 +371,20 @@ def looked_at(web: Web, id: str) -> list[tuple[str, str]]:
     with web.api.ledger.read() as tx:
         acts = operator_log.of(tx, "read", id)
     return [(each.actor, each.why) for each in acts if each.act == "show rows"]
+
+
+@ON_ONE_DATABASE
+def test_how_a_file_is_read_is_no_warning_but_a_likely_mistake_is(web: Web) -> None:
+    where = draft(web, "Mobile No.;name;x\n447700900123;Ann;\n447700900124;N/A;\n")
+    page = web.get(where, Role.SENDER)
+    assert page.text(".//*[@class='noted']") == "Of the file cells are separated by semicolons"
+    assert not page.all(".//*[@class='notice']/h3")
+    answer = web.post(where, {**TEXT, "body": "Hi {{name}} [name]", "act": "plan"}, Role.SENDER)
+    page = web.get(answer.headers["location"], Role.SENDER)
+    assert page.text(".//*[@class='noted']/ul") == (
+        "cells are separated by semicolons the recipients are read from the column 'mobile no.'"
+    )
+    (warned,) = (each for each in page.all(".//*[@class='notice']") if "To look at" in words_of(each))
+    said = [words_of(each) for each in warned.iter("li")]
+    assert len(said) == 2
+    assert all("is sent as it stands" in each for each in said)
