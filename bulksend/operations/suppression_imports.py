@@ -62,7 +62,7 @@ def as_json(job: Job) -> dict[str, Any]:
         "id": job.id,
         "status": job.status,
         "progress": {"rows": job.rows_done, "of": job.rows_total},
-        "dry_run": job.arguments["dry_run"],
+        **{name: job.arguments[name] for name in ("file", "scope", "reason", "dry_run")},
         "result": job.result,
         "error": job.error,
         "created_at": format_instant(job.created_at),

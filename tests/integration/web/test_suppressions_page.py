@@ -6,10 +6,12 @@ import csv
 import io
 from typing import Any
 
-from bulksend.ledger import operator_log
+from bulksend.ledger import jobs, operator_log
+from bulksend.ledger.ids import new_id
 from bulksend.operations.access import Role
 from ops.web import csrf
 from tests.html_pages import Html
+from tests.integration.ledger.conftest import Desk
 from tests.integration.web.conftest import ON_ONE_DATABASE, Web
 from tests.seeded import NUMBER
 from tests.waiting import until
@@ -99,17 +101,45 @@ def test_a_file_is_tried_and_then_imported(web: Web) -> None:
         "reason": "old list",
         "column": "Mobile",
     }
-    file = {"file": ("old.csv", f"Mobile\n+{NEW}\nnonsense\n".encode())}
+    file = {"file": ("old.csv", f"Mobile\n+{NEW}\nnonsense\n{NEW}\n".encode())}
     answer = web.ask("POST", "/suppressions/import", Role.OPERATOR, data=fields, files=file)
     tried = ended(web, answer)
-    assert "1 Would be suppressed 0 Suppressed before 1 Rows refused" in tried.text(".//*[@class='bigs']")
+    assert tried.text(".//*[@class='bigs']").startswith(
+        "1 Would be suppressed 0 Suppressed before 1 Repeat another row 1 Rows refused"
+    )
+    assert tried.text(".//h1") == "Check of old.csv"
+    assert tried.text(".//main/dl").startswith("Gets no all messages Reason old list Chosen")
     assert tried.rows()[0][0] == "3"
     assert not web.get("/suppressions").rows()
     done = ended(web, web.post(tried.one(".//main//form").get("action", ""), role=Role.OPERATOR))
+    assert done.text(".//h1") == "Import of old.csv"
     assert "1 Newly suppressed" in done.text(".//*[@class='bigs']")
     assert web.get("/suppressions").rows()[0][0] == f"+{NEW}"
     again = web.post(tried.one(".//main//form").get("action", ""), role=Role.OPERATOR)
     assert (again.status_code, "choose it again" in again.text) == (409, True)
+
+
+@ON_ONE_DATABASE
+def test_an_import_that_waits_or_runs_says_of_what_and_offers_nothing_yet(web: Web) -> None:
+    arguments = {"file": "old.csv", "scope": "marketing", "reason": "old list", "dry_run": True}
+    desk = Desk(web.api.ledger)
+    id = new_id()
+    desk.write(jobs.add, "other", arguments, requested_by="key", actor="test", id=id)
+    # Under a lease, so that nothing begins it.
+    desk.sql(
+        "UPDATE jobs SET kind = 'import', lease_until = :until WHERE id = :id",
+        id=id,
+        until=desk.now() + 60_000,
+    )
+    html = web.get(f"/suppressions/imports/{id}", Role.OPERATOR)
+    assert html.text(".//section") == (
+        "… Waiting The file waits to be read. This page updates by itself; you may leave it."
+    )
+    desk.sql("UPDATE jobs SET status = 'running', rows_done = 1200 WHERE id = :id", id=id)
+    html = web.get(f"/suppressions/imports/{id}", Role.OPERATOR)
+    assert "1,200 rows read The file is being read." in html.text(".//section")
+    assert html.text(".//h1") == "Check of old.csv"
+    assert not html.all(".//main//form")
 
 
 def ended(web: Web, answer: Any) -> Html:
