@@ -9,7 +9,7 @@ from fastapi import APIRouter, Response
 
 from bulksend.errors import BulksendError, InvalidValue
 from bulksend.messaging import Status
-from bulksend.operations import exports
+from bulksend.operations import campaigns, exports
 from bulksend.operations.access import Role
 from bulksend.operations.messages import Filter
 from ops.export_files import FORMATS, check_fits, checked_format
@@ -48,11 +48,14 @@ def _page(
     problem: Problem | None = None,
 ) -> Response:
     found = exports.list_exports(page.database, page.user, limit=SHOWN, after=after)
+    with page.database.read() as tx:
+        names = campaigns.names(tx, [each["campaign_id"] for each in found.items if each["campaign_id"]])
     kinds = [each for each in WHAT if page.may(Role.SENDER) or not each.startswith(AUDIENCE)]
     return page.render(
         "exports.html",
         status=200 if problem is None else problem.status,
         found=found,
+        names=names,
         typed=typed,
         full=full,
         after=after,
