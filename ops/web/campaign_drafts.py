@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import asdict, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 
@@ -18,6 +18,13 @@ from producer.uploads import SMALL_BYTES, CampaignOptions
 from producer.uploads.drafts import Draft, Drafts
 
 log = structlog.get_logger(__name__)
+
+
+class WhyNot(NamedTuple):
+    """Why there is no preview; ``about``: the field that it is about, by its label."""
+
+    why: str
+    about: str = ""
 
 
 def drafts_of(page: Page) -> Drafts:

@@ -16,11 +16,12 @@ from pydantic import ValidationError
 from bulksend.errors import InvalidValue
 from bulksend.messaging.column_names import RESERVED, letters_and_digits
 from bulksend.messaging.content_json import load_content_json
+from bulksend.messaging.rendering import compile_content, is_name
 from bulksend.messaging.states import Kind, MessageType
 from bulksend.messaging.template_content import TemplateValue, file_of, template_content, texts_of
 from bulksend.messaging.units import parse_duration_ms, zone_of
 from ops.http.routes.campaigns import CampaignBody
-from producer.reading.file_columns import FileHead
+from producer.reading.file_columns import Column, FileHead
 
 Values = Mapping[str, Any]
 #: Options that the form takes as they are typed; an empty one is not given.
@@ -116,11 +117,16 @@ def _people(fields: Values, name: str) -> list[str]:
     return list(dict.fromkeys(text for each in (*chosen, *typed) if (text := each.strip())))
 
 
+def use_of(fields: Values, n: int, column: Column) -> str:
+    """What column N is for: what was chosen, else what its name or its values say."""
+    return str(fields.get(f"use.{n}", column.use or column.guess))
+
+
 def _map(fields: Values, head: FileHead, whys: dict[str, str]) -> dict[str, str]:
     """What the columns are called; only where that is not what their names say."""
     found: dict[str, str] = {}
     for n, column in enumerate(head.columns):
-        use = fields.get(f"use.{n}", column.use)
+        use = use_of(fields, n, column)
         if use == column.use:
             continue
         if use in USES:
@@ -152,16 +158,40 @@ def _content(fields: Values, type: str, values: Sequence[TemplateValue]) -> dict
     if not name:
         raise InvalidValue("template", "", "is missing; choose one")
     texts = {key[2:]: str(text) for key, text in fields.items() if key.startswith("p.") and text}
-    missing = [each for each in values if each.kind != "payload" and not texts.get(each.place)]
-    if missing:
-        why = "is missing; write a text, or a column's name as {{name}}"
-        raise WrongFields({f"p.{each.place}": why for each in missing})
+    whys = {
+        f"p.{each.place}": why for each in values if (why := _wrong_text(each, texts.get(each.place, "")))
+    }
+    if whys:
+        raise WrongFields(whys)
     return template_content(name, language, values, texts)
 
 
-def guessed_texts(values: Sequence[TemplateValue], head: FileHead) -> dict[str, str]:
-    """A text for each value of a template: the column of its name, else the next column that is for no other use."""
-    free = [column.name for column in head.columns if not column.use]
+def _wrong_text(value: TemplateValue, text: str) -> str:
+    """What is wrong with the text of a template's value; empty where nothing is."""
+    if not text:
+        return "" if value.kind == "payload" else "is missing; write a text, or a column's name as {{name}}"
+    try:
+        compile_content(MessageType.TEXT, {"body": text})
+    except InvalidValue as error:
+        return error.why
+    return ""
+
+
+def usable_columns(head: FileHead, fields: Values) -> list[str]:
+    """The columns that a message can use: they are for nothing else."""
+    return [
+        column.name
+        for n, column in enumerate(head.columns)
+        if not use_of(fields, n, column) and is_name(column.name)
+    ]
+
+
+def guessed_texts(values: Sequence[TemplateValue], head: FileHead, fields: Values) -> dict[str, str]:
+    """A text for each value of a template: the column of its name.
+
+    A value whose name is only a number, and a code, has the next column that is for no other use.
+    """
+    free = usable_columns(head, fields)
     by_name = {letters_and_digits(name): name for name in free}
     found: dict[str, str] = {}
     texts = [each for each in values if each.kind in ("text", "code")]
@@ -171,7 +201,7 @@ def guessed_texts(values: Sequence[TemplateValue], head: FileHead) -> dict[str, 
             found[each.place] = f"{{{{{column}}}}}"
     left = [name for name in free if f"{{{{{name}}}}}" not in found.values()]
     for each in texts:
-        if each.place not in found and left:
+        if each.place not in found and left and (each.kind == "code" or each.name.isdecimal()):
             found[each.place] = f"{{{{{left[0] if each.kind == 'code' else left.pop(0)}}}}}"
     return found
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -10,6 +10,7 @@ from pathlib import Path
 from bulksend.errors import InvalidInput
 from bulksend.messaging.argument_naming import as_json_field
 from bulksend.messaging.column_names import RESERVED, normal_name, reserved_or_own
+from bulksend.messaging.recipient import parse_recipient
 from producer.reading.file_formats import open_rows
 from producer.reading.rows import RawRow, RowSource
 
@@ -20,16 +21,20 @@ _LONGEST = 60
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of a file. ``use``: ``to`` or a reserved name where its name says so, else empty."""
+    """A column of a file. ``use``: ``to`` or a reserved name where its name says so, else empty.
+
+    ``guess``: ``to`` where no name says so, and only in this column most values are phone numbers.
+    """
 
     name: str
     samples: Sequence[str]
     use: str = ""
+    guess: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class FileHead:
-    """What a look at a file shows. ``problem``: why its recipients are not known; empty where they are."""
+    """What a look at a file shows. ``problem``: what is wrong with the names, whichever column is the recipients'."""
 
     columns: Sequence[Column]
     format: str
@@ -46,11 +51,16 @@ def head_of(
     ) as source:
         names, problem = _names(source)
         rows = [row.values for row in islice(source, _LOOKED_AT) if isinstance(row, RawRow)]
+        texts = {
+            column: [text for row in rows if (text := _text(row.get(column)))] for column in source.header
+        }
+        guessed = "" if "to" in names.values() else _recipients_by_values(texts)
         columns = [
             Column(
                 column,
-                list(islice((text for row in rows if (text := _text(row.get(column)))), _SHOWN)),
+                texts[column][:_SHOWN],
                 name if (name := names.get(column, "")) == "to" or name in RESERVED else "",
+                "to" if column == guessed else "",
             )
             for column in source.header
         ]
@@ -62,7 +72,31 @@ def _names(source: RowSource) -> tuple[dict[str, str], str]:
         return dict(source.columns({}).names), ""
     except InvalidInput as error:
         # What is no recipient's still says by its name what it is.
-        return {column: reserved_or_own(normal_name(column)) for column in source.header}, str(error)
+        names = {column: reserved_or_own(normal_name(column)) for column in source.header}
+        return names, "" if _lacks_only_a_choice(source) else str(error)
+
+
+def _lacks_only_a_choice(source: RowSource) -> bool:
+    """Whether its names are right once a column is chosen for the recipients."""
+    try:
+        source.columns({"to": source.header[0]})
+    except InvalidInput:
+        return False
+    return True
+
+
+def _recipients_by_values(texts: Mapping[str, Sequence[str]]) -> str:
+    """The one column of whose values most are phone numbers; empty where it is none or several."""
+    found = [column for column, values in texts.items() if 2 * sum(map(_is_phone, values)) > len(values)]
+    return found[0] if len(found) == 1 else ""
+
+
+def _is_phone(text: str) -> bool:
+    try:
+        parse_recipient(text)
+    except InvalidInput:
+        return False
+    return True
 
 
 def _of_columns(source: RowSource) -> list[str]:

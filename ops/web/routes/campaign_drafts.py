@@ -13,7 +13,7 @@ from bulksend.messaging.states import MessageType, OnUnknown
 from bulksend.messaging.template_content import TemplateValue
 from bulksend.operations import campaigns, clones, media, senders, templates
 from ops.http import campaign_uploads
-from ops.web.campaign_drafts import drafts_of, kept_problem, plan_draft
+from ops.web.campaign_drafts import WhyNot, drafts_of, kept_problem, plan_draft
 from ops.web.campaign_form import (
     KINDS,
     TYPES,
@@ -22,6 +22,8 @@ from ops.web.campaign_form import (
     fields_of,
     guessed_texts,
     options_of,
+    usable_columns,
+    use_of,
 )
 from ops.web.forms import SenderFileForm, SenderForm, check_count
 from ops.web.pages import Page, SenderPage
@@ -204,8 +206,15 @@ def _form(
         head = head_of(drafts_of(page).file(draft).path)
     head = replace(head, columns=head.columns[:_COLUMNS])
     values = _values(page, fields)
-    fields = {f"p.{place}": text for place, text in guessed_texts(values or [], head).items()} | dict(fields)
+    fields = {f"p.{place}": text for place, text in guessed_texts(values or [], head, fields).items()} | dict(
+        fields
+    )
     looked, why_not = _looked_at(page, draft, fields, head, values, row)
+    uses = [use_of(fields, n, column) for n, column in enumerate(head.columns)]
+    whys = {} if problem is None else problem["whys"]
+    if whys:
+        field, why = next(iter(whys.items()))
+        problem = {**problem, "about": _label(page, field, values), "detail": why}
     page.note_reading("show rows", subject=draft.id, why="" if looked is None else f"row {looked.row}")
     with page.database.read() as tx:
         earlier = campaigns.find_page(tx, campaigns.Filter(), limit=_CAMPAIGNS)
@@ -217,7 +226,10 @@ def _form(
         head=head,
         values=values,
         problem=problem,
-        whys={} if problem is None else problem["whys"],
+        whys=whys,
+        chosen_uses=uses,
+        usable=usable_columns(head, fields),
+        recipients=next((each.name for each, use in zip(head.columns, uses, strict=True) if use == "to"), ""),
         looked=looked,
         why_not=why_not,
         is_large=draft.bytes > SMALL_BYTES,
@@ -230,8 +242,17 @@ def _form(
         uses=USES,
         on_unknown=[str(each) for each in OnUnknown],
         settings=page.services.settings,
-        **_open_options(page, fields, {} if problem is None else problem["whys"]),
+        **_open_options(page, fields, whys),
     )
+
+
+def _label(page: Page, field: str, values: list[TemplateValue] | None) -> str:
+    """What the form calls a field; the field itself where it has no label."""
+    value = next((each for each in values or [] if field == f"p.{each.place}"), None)
+    if value is not None:
+        part = value.place.partition(".")[0] if value.kind in ("text", "code") else value.kind
+        return page.locale.t(f"build.value.{part}", name=value.name)
+    return page.locale.t(f"build.{field}") if page.locale.has(f"build.{field}") else field
 
 
 def _known(page: Page, chosen: str) -> list[tuple[str, str]]:
@@ -266,14 +287,15 @@ def _looked_at(
     head: FileHead,
     values: list[TemplateValue] | None,
     row: int | None,
-) -> tuple[LookedAt | None, str]:
+) -> tuple[LookedAt | None, WhyNot | None]:
     """A row as it will look; None with the reason, if any. A large file is only looked into when that is asked."""
     if draft.bytes > SMALL_BYTES and row is None:
-        return None, ""
+        return None, None
     try:
         options = options_of(fields, head, values or []).options()
-        return campaign_uploads.look(page.services, page.user, options, drafts_of(page).file(draft), row), ""
+        file = drafts_of(page).file(draft)
+        return campaign_uploads.look(page.services, page.user, options, file, row), None
     except InvalidValue as error:
-        return None, f"{error.field}: {error.why}"
+        return None, WhyNot(error.why, _label(page, error.field, values))
     except InvalidInput as error:
-        return None, str(error)
+        return None, WhyNot(str(error))

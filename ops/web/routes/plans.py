@@ -22,7 +22,7 @@ from bulksend.operations.json_shape import masked_words
 from ops.export_files import safe_cell
 from ops.http import campaign_uploads
 from ops.http.campaign_uploads import found_plan, plans_of
-from ops.web.campaign_drafts import draft_of_plan, drafts_of, kept_problem, plan_draft, work_on
+from ops.web.campaign_drafts import WhyNot, draft_of_plan, drafts_of, kept_problem, plan_draft, work_on
 from ops.web.forms import SenderForm, check_count
 from ops.web.pages import Page, SenderPage, ViewerPage
 from producer.row_sends import LookedAt, look_at_row, send_test
@@ -90,7 +90,7 @@ def _shown(
         shown = {**masked_words(shown), "samples": []}
         table = _masked(table)
         blockers = [each.masked() for each in blockers]
-    looked, why_not = _looked_at(page, shown, row) if page.may("sender") else (None, "")
+    looked, why_not = _looked_at(page, shown, row) if page.may("sender") else (None, None)
     if looked is not None or table.rows:
         why = "refused rows" if looked is None else f"row {looked.row}"
         page.note_reading("show rows", subject=id, why=why)
@@ -100,6 +100,7 @@ def _shown(
         plan=shown,
         options=campaign_uploads.options_of_plan(frozen),
         table=replace(table, rows=table.rows[:_REFUSED_SHOWN]),
+        recipients="" if table.recipient is None else table.header[table.recipient],
         blockers=blockers,
         looked=looked,
         why_not=why_not,
@@ -130,20 +131,25 @@ def _masked_cell(cell: str) -> str:
     return re.sub(r"[^\W\d]|\d(?=(?:\D*\d){3})", "*", cell)
 
 
-def _looked_at(page: Page, plan: dict[str, Any], row: int | None) -> tuple[LookedAt | None, str]:
+def _looked_at(page: Page, plan: dict[str, Any], row: int | None) -> tuple[LookedAt | None, WhyNot | None]:
     """A row as it will look. Of a large file the first is one that the plan has: its page reads no file."""
     samples = plan["samples"]
     if row is None and samples and plan["file"]["bytes"] > SMALL_BYTES:
         first = samples[0]["row"]
-        return LookedAt(first, samples[0], None, None, first + 1), ""
+        return LookedAt(first, samples[0], None, None, first + 1), None
     try:
         services = page.services
         run = campaign_uploads.file_plan(
             services, page.user, found_plan(services, page.user, plan["plan_id"])
         )
-        return look_at_row(run, page.database, row, rules=time_rules(services.settings)), ""
+        return look_at_row(run, page.database, row, rules=time_rules(services.settings)), None
+    except InvalidValue as error:
+        about = (
+            page.locale.t("plan.row", row=page.locale.number(row)) if error.field == "row" else error.field
+        )
+        return None, WhyNot(error.why, about)
     except BulksendError as error:
-        return None, error.why if isinstance(error, InvalidValue) else str(error)
+        return None, WhyNot(str(error))
 
 
 @router.get("/plans/{id}/refused.csv")

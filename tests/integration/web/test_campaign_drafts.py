@@ -159,6 +159,66 @@ def test_a_template_asks_for_its_values_and_columns_of_their_names_are_filled_in
     assert bubble == "[image https://a.example/x.jpg] Hi Ann, order 1001 Open: https://a.example/1001"
 
 
+def add_template(web: Web, body: str, *names: str) -> None:
+    shape = read_shape(
+        [{"Type": "BODY", "Text": body}], [{"Type": "BODY", "NamedVar": list(names)}] if names else None
+    )
+    change = TemplateChange("sale", "en", "APPROVED", "MARKETING", "GREEN", "", 1, shape, synced=True)
+    with web.api.ledger.write() as tx:
+        templates.change_template(tx, change, actor="test")
+
+
+@ON_ONE_DATABASE
+def test_columns_of_awkward_names_fill_a_template(web: Web) -> None:
+    add_template(web, "Hi {{1}}, {{2}} off", "name", "discount")
+    data = (
+        "Kunden-Nr.;Mobil (WhatsApp);Vor-/Nachname;Rabatt in %\n"
+        "7;+447700900123;Ann;10 %\n"
+        "8;0151;Ben;20 %\n"
+        "9;+447700900124;Eve;5 %\n"
+    )
+    where = draft(web, data)
+    show = {**TEXT, "type": "template", "template": "en sale", "act": "show"}
+    web.post(where, show, Role.SENDER)
+    html = web.get(where, Role.SENDER)
+    fields = html.fields(".//form[@id='build']")
+    # No number stands where a text is wanted because it is the next column.
+    assert (fields["use.1"], fields["p.body.0"], fields["p.body.1"]) == ("to", "", "")
+    assert "Body: name: is missing" in html.text(".//aside")
+    assert html.text(".//*[@data-chips]") == (
+        "Columns to use: {{Kunden-Nr.}} {{Vor-/Nachname}} {{Rabatt in %}}"
+    )
+    fields |= {"p.body.0": "{{Vor-/Nachname}}", "p.body.1": "{{20 %}}"}
+    wrong = web.post(where, {**fields, "act": "plan"}, Role.SENDER)
+    assert "Body: discount: has a placeholder that is not a column name" in Html(wrong.text).text()
+    assert Html(wrong.text).by_id("f-p.body.1").get("aria-invalid") == "true"
+    fields["p.body.1"] = "{{Rabatt in %}}"
+    answer = web.post(where, {**fields, "act": "plan"}, Role.SENDER)
+    plan = answer.headers["location"]
+    page = web.get(plan, Role.SENDER)
+    assert page.text(".//*[@class='bubble']") == "Hi Ann, 10 % off"
+    assert "Mobil (WhatsApp)" in web.get(f"{plan}?row=3", Role.SENDER).text(".//*[@id='preview']")
+    assert "Row 9: is not in the file" in web.get(f"{plan}?row=9", Role.SENDER).text(".//*[@id='preview']")
+
+
+@ON_ONE_DATABASE
+def test_values_without_a_name_are_filled_in_the_order_of_the_columns(web: Web) -> None:
+    add_template(web, "Hi {{1}}, order {{2}}")
+    where = draft(web)
+    web.post(where, {**TEXT, "type": "template", "template": "en sale", "act": "show"}, Role.SENDER)
+    fields = web.get(where, Role.SENDER).fields(".//form[@id='build']")
+    assert (fields["p.body.0"], fields["p.body.1"]) == ("{{First name}}", "{{Order}}")
+
+
+@ON_ONE_DATABASE
+def test_the_reasons_of_refused_rows_name_the_column_and_keep_the_example(web: Web) -> None:
+    page = web.get(planned(web, FILE + "99,Zoe,1,\n"), Role.SENDER)
+    reasons = [row[0] for row in page.rows(".//section[@id='refused']//tbody/tr")]
+    assert any(
+        each.startswith("Mobile: is too short") and each.endswith("+44 7700 900123") for each in reasons
+    )
+
+
 @ON_ONE_DATABASE
 def test_what_was_typed_stays_with_its_errors_and_its_zone(web: Web) -> None:
     where = draft(web)
@@ -200,7 +260,10 @@ def test_columns_are_mapped_by_hand(web: Web) -> None:
     data = "A,B,ttl\n447700900123,Ann,5\n447700900124,Ben,6\n"
     where = draft(web, data)
     form = web.get(where, Role.SENDER)
-    assert "no column holds the recipients" in form.text()
+    assert "numbers are in the column A" in form.text()
+    assert form.fields(".//form[@id='build']")["use.0"] == "to"
+    web.post(where, {**TEXT, "body": "{{B}}", "use.0": "", "act": "show"}, Role.SENDER)
+    assert "No column says by its name" in web.get(where, Role.SENDER).text()
     fields = {**TEXT, "body": "{{B}} {{ttl_}}", "use.0": "to", "use.1": "", "use.2": ""}
     twice = web.post(where, {**fields, "use.1": "to", "act": "plan"}, Role.SENDER)
     assert (twice.status_code, "another column is chosen" in Html(twice.text).text()) == (422, True)

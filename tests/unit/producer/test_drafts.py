@@ -104,5 +104,22 @@ def test_a_look_at_a_file_shows_values_and_what_columns_are_by_their_names(store
         ("name", "", ["Ann", "Cleo"]),
     ]
     unclear = head_of(stored(store, "a,ttl\nx,5m\n").path)
-    assert "no column holds the recipients" in unclear.problem
+    assert unclear.problem == ""
     assert [each.use for each in unclear.columns] == ["", "ttl"]
+    broken = head_of(stored(store, "a\ufffd,b\nx,y\n").path)
+    assert "export the data" in broken.problem
+
+
+@pytest.mark.parametrize(
+    ("data", "guesses"),
+    [
+        ("Nr,Business (1),x\n1,+447700900123,a\n2,447700900124,\n3,n/a,\n", ["", "to", ""]),
+        ("a,b\n447700900123,447700900124\n", ["", ""]),
+        ("Mobile,b\nnone,447700900124\n", ["", ""]),
+        ("a,b\n12,\n", ["", ""]),
+    ],
+)
+def test_the_recipients_are_in_the_only_column_of_phone_numbers_where_no_name_says_so(
+    store: UploadStore, data: str, guesses: list[str]
+) -> None:
+    assert [each.guess for each in head_of(stored(store, data).path).columns] == guesses
