@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from ops.web import csrf
+from tests.html_pages import Html
 from tests.seeded import SENDER, Ids
 from tests.waiting import until
 
@@ -69,6 +70,12 @@ class Browser:
         answer = self._client.post(path, data={csrf.FIELD: self._csrf, **fields}, files=files)
         assert answer.status_code == 303, f"{answer.status_code}: {answer.text[:500]}"
         return answer.headers["location"]
+
+    def page(self, path: str) -> Html:
+        """The page of this address, or the one to which it leads."""
+        answer = self._client.get(path, follow_redirects=True)
+        assert answer.status_code == 200, f"{answer.status_code}: {answer.text[:500]}"
+        return Html(answer.text)
 
     def wait_for(self, path: str, pattern: str) -> None:
         """Wait until the page shows that."""
