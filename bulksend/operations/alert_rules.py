@@ -57,6 +57,10 @@ class RecentPosts:
     newest_at: int | None = None
 
 
+#: Expired codes of a campaign and unreadable callbacks are counted up to here.
+COUNTED = 1_000
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Readings:
     """What was read of ledger, Redis, limiter and this machine. None: not known, or there is none."""
@@ -117,6 +121,8 @@ class Rule:
     threshold: float
     measure: Callable[[Readings], Iterable[Measured]]
     below: bool = False
+    most: float = float("inf")
+    """Counting ends there: such a value may be larger."""
 
     def fires(self, of: Measured) -> bool:
         """Whether this value needs a person."""
@@ -234,7 +240,15 @@ RULES: tuple[Rule, ...] = (
     Rule("audit_old", _AUDIT, _CRITICAL, _SECONDS, 86_400, _one(lambda of: of.audit_age_s)),
     Rule("codes_unknown", "BulksendCodesUnknown", _WARNING, _COUNT, 0, _one(lambda of: of.codes_unknown)),
     Rule("codes_late", "BulksendCodesLate", _CRITICAL, _SECONDS, 10, _code_wait),
-    Rule("codes_expired", "BulksendCodesExpired", _CRITICAL, _COUNT, 0, _one(lambda of: of.codes_expired)),
+    Rule(
+        "codes_expired",
+        "BulksendCodesExpired",
+        _CRITICAL,
+        _COUNT,
+        0,
+        _one(lambda of: of.codes_expired),
+        most=COUNTED,
+    ),
     Rule("stalled", "BulksendStalled", _CRITICAL, _SECONDS, 60, _oldest_due),
     Rule("sender_fails", "BulksendSenderFails", _WARNING, Unit.SHARE, 0.05, _refused),
     Rule("account_paused", "BulksendPaused", _WARNING, _YES, 0, _account_pause),
@@ -244,7 +258,13 @@ RULES: tuple[Rule, ...] = (
     Rule("redis_away", "BulksendRedisAway", _CRITICAL, _YES, 0, _redis),
     Rule("receipts_stopped", "BulksendReceiptsStopped", _WARNING, _SECONDS, RECEIPT_DUE_MS / 1000, _receipts),
     Rule(
-        "receipts_unreadable", "BulksendReceiptsStopped", _WARNING, _COUNT, 0, _one(lambda of: of.unreadable)
+        "receipts_unreadable",
+        "BulksendReceiptsStopped",
+        _WARNING,
+        _COUNT,
+        0,
+        _one(lambda of: of.unreadable),
+        most=COUNTED,
     ),
     Rule("quota_used", _NEAR, _WARNING, Unit.SHARE, 0.9, _quota),
     Rule("sender_red", _NEAR, _WARNING, _YES, 0, _red),

@@ -30,6 +30,7 @@ from bulksend.metrics import count_spooled, free_bytes
 from bulksend.operations import audit
 from bulksend.operations.alert_rules import (
     CODES_MS,
+    COUNTED,
     EXPIRED_MS,
     POSTS_MS,
     UNREADABLE_MS,
@@ -44,8 +45,6 @@ from bulksend.operations.gauges import RATE_WINDOW_MS, oldest_ages, quota_used
 from bulksend.operations.limiter import OpenLimiter
 from bulksend.settings import Settings
 
-#: More callbacks than this are not counted.
-_MOST = 1_000
 #: Blockers that an alert tells as well.
 _TOLD = frozenset({"account", "sender", "workers", "relay", "Redis", "spool disk"})
 
@@ -119,7 +118,7 @@ def _of_the_rest(tx: Connection, now: int) -> dict[str, Any]:
         "oldest_due_s": oldest_ages(tx, pauses.current(tx), now),
         "workers": len(leases.alive(tx)),
         "receipts": read_receipts(tx, messages, now),
-        "unreadable": raw_receipts.count_aside(tx, _MOST, since=now - UNREADABLE_MS),
+        "unreadable": raw_receipts.count_aside(tx, COUNTED, since=now - UNREADABLE_MS),
         "templates_not_approved": len(templates.not_approved(tx) & templates.used(tx)),
         "endpoints_disabled": webhook_endpoints.count_disabled(tx),
     }

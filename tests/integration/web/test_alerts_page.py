@@ -6,8 +6,9 @@ import pytest
 import redis
 
 from bulksend.broker import LEADER_KEY
+from bulksend.messaging.states import Kind
 from bulksend.operations.access import Role
-from bulksend.operations.alert_rules import RULES
+from bulksend.operations.alert_rules import COUNTED, RULES
 from ops.web import catalogues
 from tests.integration.ledger.conftest import Desk
 from tests.integration.web.conftest import ON_ONE_DATABASE, Web
@@ -78,6 +79,15 @@ def test_a_pause_is_told_with_its_reason_which_a_viewer_reads_masked(web: Web) -
         "‖ Fires Remove the cause, then resume it. " + WHY,
         "yes",
     ]
+
+
+@ON_ONE_DATABASE
+def test_a_count_that_ends_somewhere_says_so(web: Web) -> None:
+    desk = Desk(web.api.ledger)
+    desk.queued(Kind.OTP, n=COUNTED + 5)
+    desk.sql("UPDATE messages SET status = 'expired', ended_at = :now", now=desk.now())
+    assert "1,000+ one-time codes expired" in web.get("/").text(".//*[@id='alerts']")
+    assert states(web)[text("codes_expired")][1] == "1,000+"
 
 
 @ON_ONE_DATABASE
