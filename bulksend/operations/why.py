@@ -92,7 +92,8 @@ def explain(
         campaign = campaigns.get(tx, row["campaign_id"])
         sender = senders.by_phones(tx, [row["sender"]]).get(row["sender"])
         quota = senders.quota_in_force(tx)
-        holding = _by_ledger(tx, row, campaign, sender, account, now, campaign.timezone or timezone or "UTC")
+        zone = campaign.timezone or timezone or "UTC"
+        holding = _by_ledger(tx, row, campaign, sender, account, now, zone)
         ahead = messages.count_ahead(tx, row, AHEAD_COUNTED)
         workers = leases.alive(tx)
         replies = progress.recent_replies(tx)
@@ -113,7 +114,11 @@ def explain(
         holding = [_its_turn(row, ahead, limits, campaign, workers, now)]
     holding.sort(key=lambda h: (h.until is None, h.until or 0), reverse=True)
     first = holding[0]
-    return Why(id, status.value, first.gate, first.why, first.until, holding[1:])
+    why, expires = first.why, row["expires_at"]
+    if expires is not None and (first.until is None or first.until > expires):
+        when = format_schedule(expires, zone)
+        why = say("{first}; it expires at {when} if it is not sent before", first=why, when=when)
+    return Why(id, status.value, first.gate, why, first.until, holding[1:])
 
 
 def _ending(status: Status, error: str | None) -> str:

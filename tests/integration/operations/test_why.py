@@ -396,3 +396,18 @@ def test_a_pause_is_told_once_by_the_campaigns_own_clock(ledger: Database) -> No
     why = ask(ledger, id)
     assert why.also == []
     assert why.why == "campaign spring has been paused since 2030-03-15 18:00:00 (Asia/Tokyo): wrong picture"
+
+
+def test_it_is_said_that_a_message_expires_before_its_gate_opens(ledger: Database) -> None:
+    campaign, (id,) = a_campaign(ledger, due_in_ms=60_000)
+    ends = 1_899_795_600_000
+    with ledger.write() as tx:
+        tx.execute(update(messages_table).values(due_at=ends - 1, expires_at=ends))
+    assert "expires" not in ask(ledger, id).why
+    with ledger.write() as tx:
+        tx.execute(update(messages_table).values(due_at=ends + 1))
+    late = "; it expires at 2030-03-15 09:00:00 UTC if it is not sent before"
+    assert ask(ledger, id).why.endswith(late)
+    with ledger.write() as tx:
+        pauses.pause_campaign(tx, campaign.id, actor="ann", why="wrong picture")
+    assert ask(ledger, id).why.endswith("wrong picture" + late)
