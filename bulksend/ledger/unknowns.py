@@ -30,7 +30,7 @@ MEANING = {
     Trace.WORKER_LOST: "its worker died while the POST was under way: look it up at the vendor",
     Trace.NO_ANSWER: "all or part of the request was written and no reply came: it may have been sent",
     Trace.ANSWER_CUT: "a reply began and broke off: most likely it was sent",
-    Trace.ODD_ANSWER: "the reply neither accepts nor surely refuses it: see ret_code, http_status and error",
+    Trace.ODD_ANSWER: "the reply neither accepts nor surely refuses it: its code and its error say more",
     Trace.RESTORED: "the ledger was restored from a backup that says it was not sent yet: it may have been sent since",
 }
 
