@@ -57,7 +57,9 @@ def _processes(tx: Connection, now_ms: int) -> list[dict[str, Any]]:
 
 
 def _relay(checked: RedisCheck) -> dict[str, Any]:
-    return {"process": "relay", "name": "", "alive": checked.relay_leads, "seen_at": None}
+    # The lock of the one that leads is in Redis.
+    alive = None if checked.info is None else checked.relay_leads
+    return {"process": "relay", "name": "", "alive": alive, "seen_at": None}
 
 
 def _ledger(tx: Connection, database: Database) -> dict[str, Any]:

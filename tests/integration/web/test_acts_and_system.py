@@ -5,8 +5,9 @@ from __future__ import annotations
 from bulksend.ledger import audit_records, operator_log
 from bulksend.ledger.audit import Finding, Report
 from bulksend.ledger.operator_log import Actor, Sought
-from bulksend.operations import acts, audit
+from bulksend.operations import acts, audit, installation
 from bulksend.operations.access import Role
+from bulksend.operations.blockers import RedisCheck
 from tests.html_pages import Html
 from tests.integration.web.conftest import ON_ONE_DATABASE, Web
 from tests.waiting import until
@@ -107,6 +108,15 @@ def test_the_system_page_says_what_runs_and_what_holds_messages(web: Web) -> Non
     rows = {row[0]: row for row in own.rows(".//*[@id='settings']//tbody/tr")}
     assert rows["DATABASE_URL"][2] != ""
     assert "USPEEDO_ACCESSKEY_SECRET" in rows
+
+
+def test_whether_a_relay_leads_is_not_known_while_redis_is_away(web: Web) -> None:
+    settings, database = web.api.services.settings, web.api.ledger
+    away, leads = (
+        installation.state(settings, database, RedisCheck([], info, relay_leads))["processes"][-1]
+        for info, relay_leads in ((None, False), ({}, True))
+    )
+    assert (away["process"], away["alive"], leads["alive"]) == ("relay", None, True)
 
 
 def test_doctor_runs_when_an_operator_asks_and_its_findings_stay(web: Web) -> None:
