@@ -22,4 +22,5 @@ def codes(page: ViewerPage) -> Response:
     with page.database.read() as tx:
         listed = [*found["risks"], *found["undelivered"]]
         names = campaigns.names(tx, {each["campaign_id"] for each in listed})
-    return page.render("codes.html", found=found, names=names, silent="".join(silent))
+    blockers = [each.masked() for each in page.console.blockers.now()]
+    return page.render("codes.html", found=found, names=names, blockers=blockers, silent="".join(silent))

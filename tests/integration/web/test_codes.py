@@ -52,6 +52,12 @@ def test_a_ledger_with_one_of_everything_shows_no_number(seeded: Web) -> None:
     assert NUMBER not in seeded.ask("GET", "/codes").text
 
 
+def test_it_says_what_holds_codes_with_a_remedy(seeded: Web) -> None:
+    held = seeded.get("/codes").text(".//*[@id='held']")
+    assert "the account has been paused since" in held
+    assert 'bulksend account resume --why "…"' in held
+
+
 @ON_ONE_DATABASE
 def test_without_a_code_it_says_how_one_is_made(web: Web) -> None:
     assert "No one-time code has been sent yet" in web.get("/codes").text()
