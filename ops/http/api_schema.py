@@ -5,6 +5,10 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from ops.http.problems import PROBLEMS
+
+#: What FastAPI adds to a description, each time as the answer 422: ours are problems.
+_FASTAPIS_ERRORS = ("HTTPValidationError", "ValidationError")
 _SENTENCE_END = re.compile(r"(?<!e\.g)\. ")
 _LONG = 60
 _DEFINED = "#/$defs/"
@@ -14,8 +18,7 @@ _COMPONENTS = "#/components/schemas/"
 def described(made: dict[str, Any]) -> dict[str, Any]:
     """The description, put right in place."""
     schemas: dict[str, Any] = made.setdefault("components", {}).setdefault("schemas", {})
-    # FastAPI's own errors: ours are problems.
-    for name in ("HTTPValidationError", "ValidationError"):
+    for name in _FASTAPIS_ERRORS:
         schemas.pop(name, None)
     for operations in made["paths"].values():
         for operation in operations.values():
@@ -23,6 +26,8 @@ def described(made: dict[str, Any]) -> dict[str, Any]:
             operation["summary"] = _summary(operation["description"])
             for parameter in operation.get("parameters", []):
                 parameter["schema"] = _without_null(parameter["schema"])
+            operation["responses"].pop("422", None)
+            operation["responses"] |= PROBLEMS
             _move_definitions(operation, schemas)
     return made
 

@@ -101,12 +101,12 @@ def create_app(services: Services) -> FastAPI:
         title="bulksend",
         version=__version__,
         description="Send WhatsApp messages in bulk, and see what happened to each one.",
-        responses=problems.PROBLEMS,
         docs_url=None,
         redoc_url=None,
         # To an address that the Host header names, by http:// behind a proxy: the key would go with it.
         redirect_slashes=False,
         lifespan=running,
+        routes=[route for router in ROUTERS for route in router.routes],
     )
     app.state.services = services
     app.receipts = _receipts(services)
@@ -116,8 +116,6 @@ def create_app(services: Services) -> FastAPI:
     problems.install(app)
     app.add_middleware(BodyLimits)
     app.add_middleware(problems.Crashes)
-    for router in ROUTERS:
-        app.include_router(router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
 
     @app.get("/docs", include_in_schema=False, response_class=HTMLResponse)

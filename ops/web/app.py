@@ -51,17 +51,19 @@ def routers() -> list[APIRouter]:
 
 def create_console(services: Services) -> FastAPI:
     """The console over these services."""
+    pages = [route for router in routers() for route in router.routes]
     app = FastAPI(
-        title="bulksend console", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False
+        title="bulksend console",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,
+        routes=pages,
     )
     problems.install(app)
     app.add_middleware(_OurPagesOnly)
     app.add_middleware(Crashes, answer=problems.crashed)
-    paths = set()
-    for router in routers():
-        app.include_router(router)
-        # As they stand in the module: asking the application for its routes analyses each endpoint, which takes long.
-        paths |= {route.path for route in router.routes if isinstance(route, APIRoute)}
+    paths = {route.path for route in pages if isinstance(route, APIRoute)}
     menu = [(path, key, role.value, daily) for path, key, role, daily in MENU if path in paths]
     app.state.console = Console(services, services.live, menu)
     return app

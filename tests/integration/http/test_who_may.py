@@ -14,6 +14,8 @@ from fastapi.testclient import TestClient
 from bulksend.errors import AccessDenied
 from bulksend.messaging.states import Kind
 from bulksend.operations.access import Principal, Role
+from ops.http.app import ROUTERS
+from ops.web.app import create_console, routers
 from tests.integration.http.conftest import ON_ONE_DATABASE
 
 #: Health and documentation; they tell nothing of the ledger's contents. Receipts come by a token of their own.
@@ -130,6 +132,14 @@ def routes_of(app: Any) -> set[tuple[str, str]]:
 @ON_ONE_DATABASE
 def test_every_route_has_its_role(api: Any) -> None:
     assert routes_of(api.client.app) == WITHOUT_A_KEY | BY_ANOTHER_TOKEN | ANY_KEY | set(NEEDS)
+
+
+@ON_ONE_DATABASE
+def test_an_application_analyses_no_endpoint_again(api: Any) -> None:
+    """FastAPI takes a fifth of a second for all of them, within the first requests of each process and test."""
+    for app, of in ((api.client.app, ROUTERS), (create_console(api.services), routers())):
+        analysed = {id(route) for router in of for route in router.routes}
+        assert analysed <= {id(route) for route in app.routes}
 
 
 def ask(client: TestClient, method: str, path: str, key: str | None) -> int:
