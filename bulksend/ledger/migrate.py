@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -123,6 +124,7 @@ def _refuse_newer(database: Database, current: str | None) -> None:
         )
 
 
+@cache
 def _steps() -> list[dict[str, str]]:
     """Revisions read from the text of the steps: importing Alembic takes longer than a send."""
     return [

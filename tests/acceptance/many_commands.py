@@ -1,7 +1,8 @@
 """Runs many ``bulksend`` commands, each a process of its own, and pays for their imports only once.
 
 A line of JSON in, ``{"words", "environ", "folder", "columns"}``; one out, ``{"code", "stdout", "stderr"}``. Only the
-imports are shared: each command has its own environment, folder, streams and end. ``Shell`` is the other side.
+imports and what typer makes of the functions are shared: each command has its own environment, folder, streams and
+end. ``Shell`` is the other side.
 
 Where the folder is followed by ``"stays": true`` the command is a server: the answer is its ``{"pid"}``, and its end is
 told on a pipe. Two files come with that line on the socket of the first argument: its output, and the pipe.
@@ -36,7 +37,7 @@ from pathlib import Path
 from subprocess import CompletedProcess
 from typing import IO, Any
 
-from ops.cli.main import app
+from ops.cli.main import command
 from ops.cli.main import main as bulksend
 from ops.stack import ROOT
 
@@ -58,6 +59,7 @@ def main() -> None:
         _import_all(package)
     for module in OTHERS:
         importlib.import_module(module)
+    command()
     gc.freeze()
     files = socket.socket(fileno=int(sys.argv[1]))
     for line in sys.stdin:
@@ -341,13 +343,11 @@ class Started:
 
 def commands() -> Iterator[tuple[str, ...]]:
     """Every command that there is, as its words."""
-    import typer
-
-    yield from _commands_of(typer.main.get_command(app), ())
+    yield from _commands_of(command(), ())
 
 
-def _commands_of(command: object, words: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
-    inner = getattr(command, "commands", None)
+def _commands_of(of: object, words: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    inner = getattr(of, "commands", None)
     if inner is None:
         yield words
         return
