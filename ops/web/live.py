@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import time
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -30,6 +31,10 @@ ALIVE_S = 10.0
 #: The topic of what changes although nothing happens: ages, rates, what is due.
 TIME = "time"
 MOST_TABS, MOST_OF_A_USER, MOST_TOPICS = 500, 60, 40
+#: What changed so long before a page was made may not be in it: it was read a while before, by another clock perhaps.
+SLACK_S = 3.0
+#: Changes are known for so long.
+MEMORY_S = 600.0
 
 
 @dataclass(eq=False, slots=True, kw_only=True)
@@ -37,6 +42,8 @@ class _Tab(OpenStream):
     session: str
     role: Role
     topics: frozenset[str]
+    since: float | None
+    """When its page was made; None once it was told what had changed since, or where it does not say."""
     changed: set[str] = field(default_factory=set)
 
 
@@ -53,9 +60,15 @@ class LiveTabs(PolledStreams[_Tab]):
         least_s: float = LEAST_S,
         alive_s: float = ALIVE_S,
         dice: Callable[[], float] = random.random,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._tick_s, self._least_s, self._alive_s, self._dice = tick_s, least_s, alive_s, dice
+        self._clock = clock
         self._watched: dict[str, Callable[[], str]] = {}
+        self._seen: dict[str, str] | None = None
+        self._beside: dict[str, str] = {}
+        self._changed_at: dict[str, float] = {}
+        self._known_since = 0.0
         super().__init__(database)
 
     def watch(self, topic: str, look: Callable[[], str]) -> None:
@@ -66,9 +79,8 @@ class LiveTabs(PolledStreams[_Tab]):
         self._watched[topic] = look
 
     def _forget(self) -> None:
-        self._seen: dict[str, str] | None = None
+        # What was seen stays: what has changed until the next look is a change for a page of the time between.
         self._at = ""
-        self._beside: dict[str, str] = {}
         self._looking: asyncio.Task[None] | None = None
 
     def check_room(self, user: str) -> None:
@@ -81,14 +93,14 @@ class LiveTabs(PolledStreams[_Tab]):
         return max(self._least_s, len(self._open) * PAGE_S / SHARE)
 
     async def chunks(
-        self, topics: Collection[str], *, user: str, session: str, role: Role
+        self, topics: Collection[str], *, user: str, session: str, role: Role, since: float | None = None
     ) -> AsyncIterator[bytes]:
         """The bytes of a tab's stream, until the session ends or the server stops.
 
         ``session`` is the hash of the session's token. A user of another role than at the beginning loads the page
-        again.
+        again. ``since``, seconds since the epoch: when the page was made; what has changed since is told, too.
         """
-        tab = _Tab(reader=user, session=session, role=role, topics=frozenset(topics))
+        tab = _Tab(reader=user, session=session, role=role, topics=frozenset(topics), since=since)
         with self._joined(tab):
             loop = asyncio.get_running_loop()
             while not self._at and not self._closed:
@@ -149,18 +161,35 @@ class LiveTabs(PolledStreams[_Tab]):
             return seen, at, sessions.live_roles(tx, hashes)
 
     def _take(self, tabs: list[_Tab], seen: dict[str, str], at: str, roles: dict[str, Role]) -> None:
-        changed = frozenset[str]()
-        if self._seen is not None:
+        changed, now = frozenset[str](), self._clock()
+        if self._seen is None:
+            self._known_since = now
+        else:
             # What is watched is known a while after the first look: that is no change of it.
             changed = changes.changed(self._seen, seen) - (self._watched.keys() - self._seen.keys())
         self._seen, is_first, self._at = seen, not self._at, at
+        self._remember(changed, now)
         woken = is_first
         for tab in tabs:
             tab.is_over = roles.get(tab.session) is not tab.role
-            tab.changed |= changed & tab.topics
+            tab.changed |= (changed & tab.topics) | self._missed(tab)
             woken = woken or tab.is_over or bool(tab.changed)
         if woken:
             self._tell()
+
+    def _remember(self, changed: frozenset[str], now: float) -> None:
+        self._known_since = max(self._known_since, now - MEMORY_S)
+        kept = {topic: at for topic, at in self._changed_at.items() if at >= self._known_since}
+        self._changed_at = kept | dict.fromkeys(changed, now)
+
+    def _missed(self, tab: _Tab) -> frozenset[str]:
+        """The topics of which something may have changed after the tab's page was made and before it joined."""
+        if tab.since is None:
+            return frozenset()
+        since, tab.since = tab.since - SLACK_S, None
+        if since < self._known_since:
+            return tab.topics
+        return frozenset(topic for topic in tab.topics if self._changed_at.get(topic, 0.0) >= since)
 
 
 def _event(name: str, data: object) -> bytes:

@@ -11,6 +11,7 @@ An endpoint takes one by the role that it needs::
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
@@ -109,6 +110,7 @@ class Visit:
             "left_in": left_in,
             "host_of": host_of,
             "is_live": self.is_live,
+            "made_at": f"{time.time():.1f}",
             "user": None,
             "csrf": "",
             "theme": self.theme,

@@ -56,7 +56,8 @@ const live = (() => {
     close();
     if (is_paused() || document.hidden) return;
     const topics = new Set(regions().flatMap((region) => region.dataset.live.split(" ").filter(Boolean)));
-    source = new EventSource(`/live?${[...topics].map((topic) => `topic=${encodeURIComponent(topic)}`).join("&")}`);
+    // What has changed since the page was made, and before this stream begins, is told as well.
+    source = new EventSource(`/live?${[...topics].map((topic) => `topic=${encodeURIComponent(topic)}`).join("&")}&since=${$("#main").dataset.madeAt}`);
     const was_away = failures > 0;
     source.addEventListener("alive", (event) => { if (was_away && failures) refresh(); heard(JSON.parse(event.data)); });
     source.addEventListener("changed", (event) => { const [time, topics] = JSON.parse(event.data); heard(time); refresh(topics); });
@@ -84,6 +85,7 @@ const live = (() => {
   };
 
   function put(fresh) {
+    $("#main").dataset.madeAt = fresh.getElementById("main").dataset.madeAt;
     for (const region of regions()) {
       const next = region.id && fresh.getElementById(region.id);
       if (!next || is_busy(region) || region.rendered === next.innerHTML) continue;

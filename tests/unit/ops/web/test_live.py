@@ -78,6 +78,35 @@ async def test_a_tab_hears_which_of_its_topics_have_changed_and_until_when_it_is
 
 
 @on_a_loop
+async def test_a_tab_hears_of_what_changed_between_its_page_and_its_stream(ledger: Database) -> None:
+    now = [1_000.0]
+    tabs, hash = tabs_of(ledger, alive_s=0.3, clock=lambda: now[0]), session(ledger)
+
+    async def events(since: float, count: int) -> list[Any]:
+        chunks = tabs.chunks(
+            ["senders", "templates"], user="ann", session=hash, role=Role.OPERATOR, since=since
+        )
+        async with aclosing(chunks):
+            found = [await heard(chunks) for _ in range(count)]
+        return [data[1] if event == "changed" else event for event, data in found]
+
+    # Nothing is known of the time before the first look.
+    assert await events(999.0, 2) == ["alive", ["senders", "templates"]]
+    now[0] = 1_100.0
+    assert await events(1_099.0, 2) == ["alive", "alive"]
+    # While no tab looks, one changes; the next look is for the page that came before that change.
+    await asyncio.to_thread(change_a_sender, ledger)
+    now[0] = 1_200.0
+    assert await events(1_199.0, 2) == ["alive", ["senders"]]
+    # Another page of that time, and one of a later time.
+    now[0] = 1_201.0
+    assert await events(1_198.0, 2) == ["alive", ["senders"]]
+    assert await events(1_201.0 + live.SLACK_S, 2) == ["alive", "alive"]
+    now[0] += live.MEMORY_S + 1
+    assert await events(1_204.0, 2) == ["alive", ["senders", "templates"]]
+
+
+@on_a_loop
 async def test_a_tab_hears_of_no_topic_that_it_does_not_follow(ledger: Database) -> None:
     tabs, hash = tabs_of(ledger, alive_s=0.3), session(ledger)
     async with aclosing(stream(tabs, hash, "templates")) as chunks:
