@@ -106,3 +106,13 @@ def test_a_campaign_that_waits_for_its_time_is_scheduled_in_lists(web: Web) -> N
     for path in ("/", "/campaigns"):
         states = {row[0].split()[0]: row[1] for row in web.get(path).rows(".//main//tbody/tr")}
         assert (states["later"], states["now"]) == ("… Scheduled", "▶ Running")
+
+
+@ON_ONE_DATABASE
+def test_the_campaign_of_single_sends_is_always_open_and_not_running(web: Web) -> None:
+    body = {"to": NUMBER, "sender": SENDER, "kind": "utility", "type": "text", "content": {"body": "Hi"}}
+    assert web.api.post("/v1/messages", body).status_code == 202
+    (row,) = web.get("/campaigns").rows()
+    assert row[1] == "– Always open"
+    id = web.api.get("/v1/campaigns").json()["items"][0]["campaign_id"]
+    assert "Always open" in web.get(f"/campaigns/{id}").text(".//*[@class='headline']")
