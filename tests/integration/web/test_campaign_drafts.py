@@ -212,7 +212,8 @@ def test_values_without_a_name_are_filled_in_the_order_of_the_columns(web: Web) 
 
 @ON_ONE_DATABASE
 def test_the_reasons_of_refused_rows_name_the_column_and_keep_the_example(web: Web) -> None:
-    page = web.get(planned(web, FILE + "99,Zoe,1,\n"), Role.SENDER)
+    page = web.get(planned(web, FILE + "99,Zoe,1,\n0151 2345678,Tim,1,\n"), Role.SENDER)
+    assert "name their country with “Change something first”" in page.text(".//section[@id='refused']")
     reasons = [row[0] for row in page.rows(".//section[@id='refused']//tbody/tr")]
     assert any(
         each.startswith("Mobile: is too short") and each.endswith("+44 7700 900123") for each in reasons
