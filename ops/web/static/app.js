@@ -158,7 +158,7 @@ function draw(figure) {
     const tone = tones[n] || names[n % names.length], stroke = token(tone);
     return {
       label, stroke, width: 2, dash: tone === "limit" ? [6, 4] : undefined, points: { show: is_line && rows.length < 3 }, spanGaps: true,
-      fill: is_line ? undefined : stroke, paths: is_line ? undefined : uPlot.paths.bars({ size: [0.7 / Math.max(1, heads.length - 1) * 1.2, 60] }),
+      fill: is_line ? undefined : stroke, paths: is_line ? (tone === "limit" ? uPlot.paths.stepped({ align: 1 }) : undefined) : uPlot.paths.bars({ size: [0.7 / Math.max(1, heads.length - 1) * 1.2, 60] }),
       value: (_, value) => (value === null ? "–" : `${exact.format(value)} ${unit}`.trim()),
     };
   });
