@@ -55,6 +55,7 @@ def _shown(page: Page, id: str, *, problem: Problem | None = None, tried: str = 
     chart = found["throughput"]
     chart["rows"] = [[each[name] for name in CHART] for each in chart["items"]]
     slowed = bool(found["slowed"]) and found["ended_at"] is None
+    max_failed = page.services.settings.max_failed
     return page.render(
         "campaign.html",
         status=status,
@@ -62,6 +63,7 @@ def _shown(page: Page, id: str, *, problem: Problem | None = None, tried: str = 
         # These two are said in the page itself, with what to do.
         blockers=[each for each in blockers if each.about not in ("campaign", "canary")],
         pace=pace_now(page.services.settings, page.database, found["sender"]) if slowed else None,
+        default_max_failed=page.locale.percent(max_failed) if max_failed else None,
         can_act=_can_act(page, found),
         problem=problem,
         tried=tried,

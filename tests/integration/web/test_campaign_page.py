@@ -52,6 +52,7 @@ def test_it_is_paused_and_goes_on_with_the_reason_on_record(campaigns: tuple[Web
     web, spring, _ = campaigns
     html = web.said(web.post(f"/campaigns/{spring}/pause", {"why": "wrong text"}))
     assert "spring is paused" in html.text(".//*[@class='said']")
+    assert html.rows(".//section[@id='record']//tbody/tr")[0][3] == "paused: no → yes"
     assert "wrong text" in html.text(".//div[@id='state']")
     act = shown(web, spring)["acts"][-1]
     assert (act["act"], act["why"], act["actor"].split()[0]) == ("pause", "wrong text", "admin-user")
@@ -102,7 +103,7 @@ def test_settings_change_what_differs_from_the_form(campaigns: tuple[Web, str, s
     found = shown(web, spring)
     # The weight that another one changed meanwhile stays.
     assert (found["rate_limit"], found["weight"]) == (0.5, 7)
-    assert "rate – → 0.5" in html.rows(".//section[@id='record']//tbody/tr")[0][3]
+    assert "rate: nothing → 0.5" in html.rows(".//section[@id='record']//tbody/tr")[0][3]
     wrong = Html(web.post(path, web.get(path).fields(".//main//form") | {"rate": "fast"}).text)
     assert wrong.by_id("f-rate").get("value") == "fast"
     assert "is not a rate" in words_of(wrong.by_id("f-rate-error"))
