@@ -59,7 +59,9 @@ def code_of(attempt: Mapping[str, Any]) -> Explanation | None:
 def _steps(shown: Mapping[str, Any]) -> Iterator[tuple[datetime, Step]]:
     yield _at(shown["queued_at"]), Step(shown["queued_at"], "queued")
     due = shown.get("first_due_at") or shown["due_at"]
-    if due and due > shown["queued_at"] and not shown["attempts"]:
+    # A gate may have set a later time than that at which the message ended.
+    ended = shown["status"] in _ENDED and shown.get("ended_at")
+    if due and due > shown["queued_at"] and not shown["attempts"] and not (ended and due > ended):
         yield _at(due), Step(due, "due")
     answered = None
     for attempt in shown["attempts"]:
