@@ -102,7 +102,6 @@ def explain(
         holding.append(Holding("redis", silent, None))
     if permits is not None:
         holding += _by_limiter(permits, row, campaign, limits, {h.gate for h in holding})
-        holding = _with_pace(holding, permits, row["sender"])
     # The vendor's own replies, which may blame the request and not the vendor.
     holding = [
         replace(h, why=say("{first}; the last replies: {replies}", first=h.why, replies=replies))
@@ -110,8 +109,13 @@ def explain(
         else h
         for h in holding
     ]
-    if not holding:
-        holding = [_its_turn(row, ahead, limits, campaign, workers, now)]
+    if {each.gate for each in holding} <= _TURNS:
+        # The limiter knows the next slot, and not how many messages are before this one.
+        turn = _its_turn(row, ahead, limits, campaign, workers, now)
+        if not holding or turn.until is None or turn.until > now:
+            holding = [*(each for each in holding if each.gate != turn.gate), turn]
+    if permits is not None:
+        holding = _with_pace(holding, permits, row["sender"])
     holding.sort(key=lambda h: (h.until is None, h.until or 0), reverse=True)
     first = holding[0]
     why, expires = first.why, row["expires_at"]
@@ -192,6 +196,8 @@ def _until_due(row: RowMapping, zone: str) -> Holding:
 
 #: Gates that a slower pace makes longer.
 _RATES = frozenset({Gate.SENDER_RATE.value, Gate.ACCOUNT_RATE.value})
+#: Gates that let messages through one after the other.
+_TURNS = _RATES | {Gate.CAMPAIGN_RATE.value}
 _GATES = {
     Gate.SENDER_RATE.value: say("its sender's rate is used up"),
     Gate.ACCOUNT_RATE.value: say("the account's rate is used up"),
@@ -259,7 +265,7 @@ def _its_turn(
 ) -> Holding:
     if not workers:
         return Holding("no_worker", say("no worker is running; start one with `bulksend worker`"), None)
-    if row["status"] in ("claimed", "sending"):
+    if row["status"] == "sending" or (row["status"] == "claimed" and not ahead):
         return Holding("in_hand", say("a worker is about to send it ({status})", status=row["status"]), now)
     rate = min(limits.rate, campaign.rate or limits.rate)
     seconds = ahead / rate

@@ -19,9 +19,11 @@ from bulksend.ledger.database import Database
 from bulksend.ledger.encryption import Cipher
 from bulksend.ledger.ids import new_id
 from bulksend.ledger.message_rows import NewMessage
+from bulksend.ledger.migrate import migrate
 from bulksend.ledger.release import Release, release
 from bulksend.ledger.schema import campaigns as campaigns_table
 from bulksend.ledger.schema import messages as messages_table
+from bulksend.ledger.schema import workers as workers_table
 from bulksend.ledger.settle import Settlement, settle
 from bulksend.ledger.write_ahead import Opening, open_attempts
 from bulksend.limits import Ask, Gate, Permit, RedisPermits, SenderLimits
@@ -297,8 +299,6 @@ def _wait_out(permits: RedisPermits, asks: list[Ask]) -> int:
 def test_the_limiters_gates_are_named_as_they_are_now(
     tmp_path_factory: pytest.TempPathFactory, permits: RedisPermits
 ) -> None:
-    from bulksend.ledger.migrate import migrate
-
     ledger = Database(f"sqlite:///{tmp_path_factory.mktemp('why') / 'ledger.db'}")
     migrate(ledger)
     campaign, (id,) = a_campaign(ledger)
@@ -411,3 +411,22 @@ def test_it_is_said_that_a_message_expires_before_its_gate_opens(ledger: Databas
     with ledger.write() as tx:
         pauses.pause_campaign(tx, campaign.id, actor="ann", why="wrong picture")
     assert ask(ledger, id).why.endswith("wrong picture" + late)
+
+
+def test_behind_many_others_a_used_up_rate_is_not_the_whole_wait(
+    tmp_path_factory: pytest.TempPathFactory, permits: RedisPermits
+) -> None:
+    ledger = Database(f"sqlite:///{tmp_path_factory.mktemp('turns') / 'ledger.db'}")
+    migrate(ledger)
+    _, ids = a_campaign(ledger, count=801)
+    a_worker(ledger)
+    with ledger.write() as tx:
+        tx.execute(update(messages_table).values(status="claimed"))
+    # The rate is used up for some seconds, by people of others.
+    _wait_out(permits, [_an_ask(f"447700901{n}") for n in range(100, 400)])
+    why = ask(ledger, ids[-1], permits)
+    assert (why.gate, why.also) == ("sender_rate", [])
+    assert why.why.startswith("800 messages of its campaign are sent before it at 80/s, about 10s")
+    with ledger.write() as tx:
+        tx.execute(update(workers_table).values(lease_until=0))
+    assert ask(ledger, ids[-1], permits).gate == "no_worker"
