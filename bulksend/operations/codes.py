@@ -39,7 +39,8 @@ DAY_MS = 86_400_000
 #: The most codes that are listed.
 SHOWN = 20
 _NO_CAMPAIGN = "00000000-0000-0000-0000-000000000000"
-_LEFT = ("queued", "claimed", "retry", "sending")
+#: Where codes wait for their POST.
+_LEFT = ("queued", "claimed", "retry")
 _ENDINGS = ("accepted", "delivered", "failed", "expired", "unknown", "superseded")
 
 
@@ -136,17 +137,17 @@ def _lanes(
     workers, lanes = backlog.workers, []
     of_sender: dict[str, int] = defaultdict(int)
     for code in waiting:
-        of_sender[code.sender] += 1
+        of_sender[code.sender] += not code.permitted
     for sender in sorted(backlog.lanes):
         lane = backlog.lane(sender, backlog.lanes[sender].rate)
         ahead = ahead_of(lane, home, workers.alive)
         wait_ms = turn_ms(backlog.lanes, lane, sender, ahead, workers, state, account_rate)
-        pace = state.paces.get(sender)
+        pace, due = state.paces.get(sender), sum(lane.waiting.values()) - lane.permitted
         lanes.append(
             {
                 "sender": sender,
-                "waiting": max(of_sender[sender], sum(lane.waiting.values())),
-                "due": sum(lane.waiting.values()),
+                "waiting": max(of_sender[sender], due),
+                "due": due,
                 "oldest_due_seconds": lane.oldest_ms / 1000,
                 "rate": lane.rate,
                 "pace": None if pace is None else pace.part,

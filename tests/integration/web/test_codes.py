@@ -66,7 +66,10 @@ def test_without_a_code_it_says_how_one_is_made(web: Web) -> None:
 def test_codes_that_a_worker_has_wait_too(web: Web) -> None:
     ids = [code(web, n, ttl_seconds=60) for n in range(3)]
     desk = Desk(web.api.ledger)
-    desk.claim(desk.lease(), ids[:2])
+    lease = desk.lease()
+    desk.claim(lease, ids[:2])
+    # The POST of another one begins.
+    desk.sent(lease, [code(web, 9)])
     now = desk.now()
     # The first goes out at once, and the others a minute and two after it.
     desk.sql("UPDATE senders SET rate = :rate", rate=1 / 60)
@@ -76,9 +79,11 @@ def test_codes_that_a_worker_has_wait_too(web: Web) -> None:
     assert "/messages?kind=otp&amp;status=claimed" in web.ask("GET", "/codes").text
     (row,) = html.rows(".//section[@id='now']//tbody/tr")
     assert (row[1], row[2].startswith("1 min")) == ("3", True)
+    assert html.rows(".//section[@id='risk']//tbody/tr")[0][-1] == "Its turn at the rate"
     lanes = web.get("/").rows(".//section[@id='lanes']//tbody/tr")
     (codes,) = [each for each in lanes if each[0] == "One-time code"]
-    assert (codes[1], codes[2].startswith("1 min")) == ("3", True)
+    # Of the overview what is under way has not ended.
+    assert (codes[1], codes[2].startswith("1 min")) == ("4", True)
 
 
 def test_the_overview_knows_how_long_codes_with_a_worker_are_due(web: Web) -> None:
