@@ -42,7 +42,7 @@ def list_(
 ) -> int:
     """The newest campaigns."""
     from bulksend.operations import campaigns
-    from ops.cli.output import Times, print_json_lines, say, table
+    from ops.cli.output import Times, print_json_lines, say_next, table
 
     of = settings()
     wanted = campaigns.Filter(status=status, kind=kind, sender=sender, name=name)
@@ -64,8 +64,7 @@ def list_(
         optional=("created_at", "kind"),
         times=Times(of.timezone or "UTC"),
     )
-    if page.next is not None:
-        say(f"There may be more: --after {page.next}")
+    say_next(page)
     return DONE
 
 

@@ -58,7 +58,7 @@ def find(
 ) -> int:
     """The newest matching messages first."""
     from bulksend.operations import messages
-    from ops.cli.output import Times, say, table
+    from ops.cli.output import Times, say, say_next, table
 
     of = settings()
     wanted = _filter(
@@ -89,7 +89,7 @@ def find(
     )
     if not page.items:
         say("No message matches")
-    _say_next(page)
+    say_next(page, "--before")
     return DONE
 
 
@@ -218,7 +218,7 @@ def unknown(
 
 
 def _show_unknown(page: Page, timezone: str | None) -> None:
-    from ops.cli.output import Times, say, table
+    from ops.cli.output import Times, say, say_next, table
 
     if not page.items:
         say("No message is unknown", "green")
@@ -241,7 +241,7 @@ def _show_unknown(page: Page, timezone: str | None) -> None:
     say(
         "A late receipt settles one; else you do: bulksend messages resolve ID… --as accepted|failed|resend --why …"
     )
-    _say_next(page)
+    say_next(page, "--before")
 
 
 @group.command("resolve")
@@ -353,10 +353,3 @@ def _print_rows(page: Page, *, json: bool, csv: bool) -> bool:
     elif json:
         print_json_lines(page.items)
     return csv or json
-
-
-def _say_next(page: Page) -> None:
-    from ops.cli.output import say
-
-    if page.next is not None:
-        say(f"There may be more: --before {page.next}")

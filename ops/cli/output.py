@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from bulksend.messaging.plan import RefusedRow
+    from bulksend.operations.json_shape import Page
     from ops.cli.layout import Piece
 
 #: Up to this many refused rows are shown one by one; more are grouped by reason, each with its first few.
@@ -204,6 +205,12 @@ def plain(text: str) -> str:
 def say(text: str, style: str = "") -> None:
     """A line on stderr, wrapped by words on a terminal."""
     _print_text(sys.stderr, text, style)
+
+
+def say_next(page: Page, option: str = "--after") -> None:
+    """By which option the next page is shown, where there may be one."""
+    if page.next is not None:
+        say(f"There may be more: {option} {page.next}")
 
 
 def line(text: str, style: str = "") -> None:

@@ -108,7 +108,7 @@ def list_(
     json: Json = False,
 ) -> int:
     """The newest plans."""
-    from ops.cli.output import Times, print_json_lines, say, table
+    from ops.cli.output import Times, print_json_lines, say_next, table
     from producer.campaign_plans import CampaignPlans
 
     of = settings()
@@ -129,8 +129,7 @@ def list_(
         optional=("created_by", "kind"),
         times=Times(of.timezone or "UTC"),
     )
-    if page.next is not None:
-        say(f"There may be more: --after {page.next}")
+    say_next(page)
     return DONE
 
 

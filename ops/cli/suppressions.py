@@ -188,7 +188,7 @@ def list_(
 ) -> int:
     """The suppressions, by number."""
     from bulksend.operations.suppressions import list_suppressions
-    from ops.cli.output import Times, print_json_lines, say, table
+    from ops.cli.output import Times, print_json_lines, say_next, table
 
     of = settings()
     subject = None if phone is None else _subject(phone, region, of)
@@ -199,8 +199,7 @@ def list_(
     columns = ["subject", "scope", "reason", "source", "added_at", "until"]
     rows = [[item[column] for column in columns] for item in page.items]
     table(columns, rows, optional=("added_at", "source"), times=Times(of.timezone or "UTC"))
-    if page.next is not None:
-        say(f"There may be more: --after {page.next}")
+    say_next(page)
     return DONE
 
 
