@@ -26,6 +26,7 @@ _FINDING = ("rule", "checked", "broken", "offenders")
 class Result:
     """An audit that has ended. ``campaign_id`` is None where it checked the whole ledger."""
 
+    id: str
     campaign_id: str | None
     ended_at: int
     took_ms: int
@@ -65,6 +66,12 @@ def newest(tx: Connection) -> Result | None:
     return None if row is None else _result(row)
 
 
+def newest_first(tx: Connection) -> list[Result]:
+    """All that are kept, of the whole ledger and of campaigns."""
+    every = select(audits).order_by(audits.c.ended_at.desc(), audits.c.id.desc())
+    return [_result(row) for row in tx.execute(every).mappings()]
+
+
 def _result(row: RowMapping) -> Result:
     found = [
         # A rule that a later version does not have any more has no promise.
@@ -76,6 +83,7 @@ def _result(row: RowMapping) -> Result:
     report = Report(found, json.loads(row["counts"]))
     campaign = row["campaign_id"]
     return Result(
+        str(row["id"]),
         None if campaign is None else str(campaign),
         row["ended_at"],
         row["took_ms"],

@@ -19,6 +19,7 @@ from bulksend.ledger.database import Database
 from bulksend.ledger.jobs import Job
 from bulksend.messaging.units import format_instant
 from bulksend.operations.access import Principal
+from bulksend.operations.json_shape import Page
 
 KIND = "audit"
 
@@ -92,6 +93,15 @@ def audits(tx: Connection) -> dict[str, Any]:
         "running": None if running is None else format_instant(running.created_at),
         "error": newest[0].error if newest else None,
     }
+
+
+def find_page(tx: Connection, *, limit: int, after: str | None) -> Page:
+    """The audits that are kept, newest first, those of single campaigns too. Raises InvalidValue for ``after``."""
+    kept = [
+        {"id": each.id, "campaign_id": each.campaign_id} | _shown(each)
+        for each in audit_records.newest_first(tx)
+    ]
+    return Page.part(kept, limit=limit, after=after)
 
 
 def last(tx: Connection) -> dict[str, Any] | None:

@@ -32,6 +32,7 @@ from ops.http.messages_in import MessagesIn
 from ops.http.receipts_in import ReceiptsIn, is_callback
 from ops.http.requests import Requests
 from ops.http.routes import (
+    audits,
     campaign_reports,
     campaigns,
     consents,
@@ -77,6 +78,7 @@ ROUTERS = (
     webhooks.router,
     senders.router,
     stats.router,
+    audits.router,
     suppressions.router,
     persons.router,
     users.router,

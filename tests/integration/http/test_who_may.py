@@ -87,6 +87,7 @@ NEEDS: dict[tuple[str, str], Role] = {
     ("POST", "/v1/holds"): Role.ADMIN,
     ("POST", "/v1/holds/{id}/remove"): Role.ADMIN,
     ("GET", "/v1/stats"): Role.VIEWER,
+    ("GET", "/v1/audits"): Role.VIEWER,
     ("GET", "/v1/senders"): Role.VIEWER,
     ("GET", "/v1/senders/{phone}"): Role.VIEWER,
     ("PATCH", "/v1/senders/{phone}"): Role.OPERATOR,
