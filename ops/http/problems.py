@@ -86,6 +86,7 @@ ENDPOINTS: Mapping[str, str] = {
     "templates sync": "POST /v1/templates/sync",
     "tokens list": "GET /v1/receipt-tokens",
     "users add": "POST /v1/users",
+    "users enable": "POST /v1/users/{name}/enable",
     "users list": "GET /v1/users",
     "users reset": "POST /v1/users/{name}/reset",
     "webhooks deliveries": "GET /v1/webhooks/{id}/deliveries",

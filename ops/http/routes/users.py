@@ -1,4 +1,4 @@
-"""People who may sign in: add, list, reset and disable them."""
+"""People who may sign in: add, list, reset, disable and enable them."""
 
 from __future__ import annotations
 
@@ -87,3 +87,13 @@ def reset(name: str, services: ServicesDep, principal: Admin, once: Once, why: W
 def disable(name: str, services: ServicesDep, principal: Admin, why: Why = NO_REASON) -> dict[str, Any]:
     """Refuse a user from now on."""
     return users.disable_user(services.database, name, actor=principal.actor, why=why)
+
+
+@router.post("/{name}/enable")
+def enable(name: str, services: ServicesDep, principal: Admin, once: Once, why: Why = NO_REASON) -> Response:
+    """Let a disabled user of an OpenID provider sign in there again.
+
+    Needs a key for all kinds and senders.
+    """
+    principal.check_unlimited()
+    return once.answer(lambda database: users.enable_user(database, name, actor=principal.actor, why=why))

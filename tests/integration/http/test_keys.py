@@ -83,6 +83,7 @@ def test_an_admin_of_some_kinds_makes_no_key_and_no_user_that_may_do_more(api: A
         ("/v1/keys", {"name": "all", "role": "admin"}),
         ("/v1/users", {"name": "all", "role": "admin"}),
         ("/v1/users/ann/reset", {}),
+        ("/v1/users/ann/enable", {}),
     ):
         denied = api.post(path, body, headers=own)
         assert (denied.status_code, denied.json()["code"]) == (403, "access_denied"), path

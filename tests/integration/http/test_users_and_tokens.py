@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from bulksend.ledger import operator_log
+from bulksend.ledger import users as ledger_users
 from bulksend.operations import users
 from bulksend.operations.passwords import Passwords
 
@@ -28,6 +29,26 @@ def test_a_user_is_added_reset_listed_and_disabled(api: Any) -> None:
     assert acts[0].request_id == answer.headers["X-Request-Id"]
     assert api.post("/v1/users", {"name": "ann/bob", "role": "viewer"}).status_code == 422
     assert api.get("/v1/users/bob").status_code == 404
+
+
+def test_a_disabled_user_of_an_issuer_is_enabled_and_one_of_a_password_is_not(api: Any) -> None:
+    with api.ledger.write() as tx:
+        at = {"issuer": "https://login.shop.example", "subject": "s-1"}
+        ledger_users.add_of_issuer(tx, name="ann", role="viewer", actor="login.shop.example", why="", **at)
+    api.post("/v1/users", {"name": "bob", "role": "viewer"})
+    for name in ("ann", "bob"):
+        api.request("DELETE", f"/v1/users/{name}?why=left")
+    for changed in (True, False):
+        answer = api.post("/v1/users/ann/enable?why=back")
+        assert answer.json() == {"name": "ann", "disabled": False, "changed": changed}
+    assert api.get("/v1/users/ann").json()["disabled_at"] is None
+    with api.ledger.read() as tx:
+        last = operator_log.of(tx, "user", "ann")[-1]
+    assert (last.act, last.why) == ("enable", "back")
+    refused = api.post("/v1/users/bob/enable")
+    assert (refused.status_code, refused.json()["code"]) == (409, "wrong_state")
+    assert "POST /v1/users adds it again" in refused.json()["detail"]
+    assert api.post("/v1/users/eve/enable").status_code == 404
 
 
 def test_a_repeated_request_shows_no_secret_again(api: Any) -> None:

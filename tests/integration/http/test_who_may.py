@@ -114,6 +114,7 @@ NEEDS: dict[tuple[str, str], Role] = {
     ("GET", "/v1/users/{name}"): Role.ADMIN,
     ("DELETE", "/v1/users/{name}"): Role.ADMIN,
     ("POST", "/v1/users/{name}/reset"): Role.ADMIN,
+    ("POST", "/v1/users/{name}/enable"): Role.ADMIN,
     ("GET", "/v1/receipt-tokens"): Role.ADMIN,
     ("POST", "/v1/receipt-tokens"): Role.ADMIN,
     ("GET", "/v1/receipt-tokens/{id}"): Role.ADMIN,
