@@ -131,10 +131,18 @@ def find(tx: Connection, name_or_id: str) -> Campaign:
 
 
 def _is_named(name: str) -> ColumnElement[bool]:
-    """SQL: whether the name is that. No name has a NUL or half of a character, which a database may refuse to read."""
-    if "\0" in name or (not name.isascii() and any("\ud800" <= each <= "\udfff" for each in name)):
-        return false()
-    return campaigns.c.name == name
+    """SQL: whether the name is that."""
+    return campaigns.c.name == name if _can_be_in_a_name(name) else false()
+
+
+def _has_in_its_name(text: str) -> ColumnElement[bool]:
+    """SQL: whether the name has that in it. SQLite knows upper and lower case of ASCII only."""
+    return campaigns.c.name.icontains(text, autoescape=True) if _can_be_in_a_name(text) else false()
+
+
+def _can_be_in_a_name(text: str) -> bool:
+    """No name has a NUL or half of a character, which a database may refuse to read."""
+    return "\0" not in text and (text.isascii() or not any("\ud800" <= each <= "\udfff" for each in text))
 
 
 def names_of(tx: Connection, ids: Iterable[str]) -> dict[str, str]:
@@ -166,8 +174,12 @@ def newest(
     kind: Kind | None = None,
     sender: str | None = None,
     name: str | None = None,
+    within: str | None = None,
 ) -> list[Campaign]:
-    """The campaigns created last, newest first; only those before the id ``before`` and with the given values."""
+    """The campaigns created last, newest first; only those before the id ``before`` and with the given values.
+
+    ``within``: a part of the name, in either case.
+    """
     query = select(campaigns).order_by(campaigns.c.id.desc()).limit(limit)
     if before is not None:
         query = query.where(campaigns.c.id < before)
@@ -176,6 +188,8 @@ def newest(
             query = query.where(campaigns.c[column] == str(wanted))
     if name is not None:
         query = query.where(_is_named(name))
+    if within is not None:
+        query = query.where(_has_in_its_name(within))
     return read_all(tx, query)
 
 

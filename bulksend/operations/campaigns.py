@@ -175,12 +175,16 @@ def find_for(tx: Connection, principal: Principal, id_or_name: str) -> Campaign:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filter:
-    """Which campaigns, each field as a person or a program writes it; None does not filter."""
+    """Which campaigns, each field as a person or a program writes it; None does not filter.
+
+    ``within`` is a part of the name, ``name`` all of it.
+    """
 
     status: str | None = None
     kind: str | None = None
     sender: str | None = None
     name: str | None = None
+    within: str | None = None
 
 
 def get_named(tx: Connection, id_or_name: str) -> dict[str, str]:
@@ -200,6 +204,7 @@ def find_page(tx: Connection, filter: Filter, *, limit: int, after: str | None =
         kind=None if kind is None else parse_choice(Kind, kind, field="kind"),
         sender=None if sender is None else parse_recipient(sender, field="sender"),
         name=filter.name,
+        within=filter.within,
     )
     items: list[dict[str, Any]] = [{**summary} for summary in summaries(tx, found)]
     return Page(items, found[-1].id if len(found) == limit else None)

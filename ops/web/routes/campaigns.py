@@ -23,9 +23,9 @@ def campaign_list(
     name: Annotated[str, Query(max_length=200)] = "",
     after: str | None = None,
 ) -> Response:
-    """A page of them. The address holds the filter and the place in the list."""
+    """A page of them; ``name`` may be a part of it. The address holds the filter and the place in the list."""
     filter = campaigns.Filter(
-        status=status or None, kind=kind or None, sender=sender or None, name=name or None
+        status=status or None, kind=kind or None, sender=sender or None, within=name or None
     )
     with page.database.read() as tx:
         found = campaigns.find_page(tx, filter, limit=SHOWN, after=after)

@@ -43,6 +43,9 @@ def test_the_list_of_campaigns_is_filtered_and_paged_by_its_address(seeded: Web)
         "kind": "",
         "sender": "",
     }
+    part = seeded.get("/campaigns?name=PRI")
+    assert [row[0].split()[0] for row in part.rows()] == ["spring"]
+    assert not seeded.get("/campaigns?name=%25").rows()
     none = seeded.get("/campaigns?name=winter")
     assert "No campaign matches" in none.text(".//main")
 
