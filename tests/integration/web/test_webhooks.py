@@ -71,7 +71,7 @@ def test_a_list_says_state_share_queue_and_last_answer(web: Web) -> None:
     deliver(web, id, 3)
     deliver(web, id, 1, PENDING, 500)
     (row,) = web.get("/webhooks").rows(".//tbody/tr")
-    assert row[1].startswith("✕ Failing takes nothing since")
+    assert row[1].startswith("✕ Failing has taken nothing since")
     assert row[2] == "75 % of the last 4"
     assert row[3] == "1"
     assert row[4].startswith("HTTP 500 <b>no</b> · 123 ms")
