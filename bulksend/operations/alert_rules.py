@@ -180,7 +180,10 @@ def _one(read: Callable[[Readings], float | None]) -> Callable[[Readings], Itera
 
 
 def _code_wait(of: Readings) -> Iterable[Measured]:
-    return [] if of.code_wait_s is None else [Measured(of.code_wait_s)]
+    """Where no code is POSTed, those that wait tell it."""
+    waits = (of.code_wait_s, of.oldest_due_s.get(Kind.OTP.value))
+    known = [each for each in waits if each is not None]
+    return [Measured(max(known))] if known else []
 
 
 def _oldest_due(of: Readings) -> Iterable[Measured]:

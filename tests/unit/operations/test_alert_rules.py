@@ -64,8 +64,9 @@ def test_nothing_fires_where_all_is_well_and_each_rule_says_so() -> None:
         ({"audit_age_s": 86_401.0}, "audit_old", ""),
         ({"codes_unknown": 1}, "codes_unknown", ""),
         ({"code_wait_s": 10.1}, "codes_late", ""),
+        ({"code_wait_s": None, "oldest_due_s": {"otp": 10.1}}, "codes_late", ""),
         ({"codes_expired": 1}, "codes_expired", ""),
-        ({"oldest_due_s": {"otp": 61.0}, "sends": True}, "stalled", "otp"),
+        ({"oldest_due_s": {"utility": 61.0}, "sends": True}, "stalled", "utility"),
         ({"oldest_due_s": {"marketing": 61.0}}, "stalled", "marketing"),
         ({"posts": {SENDER: RecentPosts(1000, 51)}}, "sender_fails", SENDER),
         ({"account_pause": "no money"}, "account_paused", ""),
@@ -104,7 +105,7 @@ def test_a_rule_fires_beyond_its_threshold_and_no_other_with_it(
         {"audit_age_s": 86_400.0},
         {"code_wait_s": 10.0},
         {"code_wait_s": None},
-        {"oldest_due_s": {"otp": 60.0, "utility": 60.0}},
+        {"oldest_due_s": {"otp": 10.0, "utility": 60.0}},
         # A blast is due at once, and waits for its rate.
         {"oldest_due_s": {"marketing": 3600.0}, "sends": True},
         # Too few to tell.
@@ -178,7 +179,8 @@ CONDITIONS: dict[str, list[str]] = {
             "histogram_quantile(0.99, sum by (le) "
             f'(rate(bulksend_queue_wait_seconds_bucket{{kind="otp"}}[{minutes(CODES_MS)}])))',
             "codes_late",
-        )
+        ),
+        above('max(bulksend_queue_oldest_age_seconds{kind="otp"})', "codes_late"),
     ],
     "codes_expired": [
         above(
