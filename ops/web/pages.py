@@ -73,8 +73,13 @@ class Visit:
         """Whether only the contents are asked for."""
         return LIVE_HEADER in self.request.headers
 
-    def render(self, template: str, *, status: int = 200, **values: Any) -> Response:
-        """The page of a template."""
+    def render(
+        self, template: str, *, problem: Any = None, status: int | None = None, **values: Any
+    ) -> Response:
+        """The page of a template. One with a problem has its status, where no other is given."""
+        if status is None:
+            status = 200 if problem is None else problem.status
+        values["problem"] = problem
         text = self.console.templates.get_template(template).render(self._context() | values)
         response = HTMLResponse(text, status)
         if not self.is_live and cookies.said(self.request):

@@ -64,7 +64,6 @@ def _show(
     problem = None if error is None else problem_of(error)
     return page.render(
         "acts.html",
-        status=200 if problem is None else problem.status,
         problem=problem,
         found=found,
         filter=wanted,

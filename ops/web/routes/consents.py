@@ -44,11 +44,9 @@ def _shown(page: Page, found: Found, **more: Any) -> Response:
     if found.items:
         page.note_reading("list consents", why=f"{len(found.items)} of them")
     items = found.items if page.user.sees_numbers else list(map(masked, found.items))
-    problem = more.get("problem")
     usual = {"after": "", "looked": None, "typed": "", "problem": None}
     return page.render(
         "consents.html",
-        status=200 if problem is None else problem.status,
         items=items,
         next=found.next and page.services.cursors.seal(found.next, _LIST),
         **usual | more,

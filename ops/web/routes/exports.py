@@ -53,7 +53,6 @@ def _page(
     kinds = [each for each in WHAT if page.may(Role.SENDER) or not each.startswith(AUDIENCE)]
     return page.render(
         "exports.html",
-        status=200 if problem is None else problem.status,
         found=found,
         names=names,
         typed=typed,

@@ -152,7 +152,6 @@ def _form(page: Page, form: Form | None = None, error: BulksendError | None = No
     ticked = {name: [] if form is None else form.every(name) for name in ("kinds", "senders")}
     return page.render(
         "key_form.html",
-        status=200 if problem is None else problem.status,
         problem=problem,
         typed=texts | ticked,
         roles=[role.value for role in Role],
@@ -166,7 +165,6 @@ def _token_form(page: Page, form: Form | None = None, error: BulksendError | Non
     problem = None if error is None else problem_of(error)
     return page.render(
         "receipt_token_form.html",
-        status=200 if problem is None else problem.status,
         problem=problem,
         typed={name: "" if form is None else form.text(name) for name in ("name", "ips")},
         once=new_form(),

@@ -38,7 +38,6 @@ def _list(page: Page, after: str = "", error: BulksendError | None = None) -> Re
     items = [operations.show_media(page.database, item["id"]) for item in found.items]
     return page.render(
         "media.html",
-        status=200 if problem is None else problem.status,
         items=[
             item if page.user.sees_numbers else item | {"name": mask_digits(item["name"])} for item in items
         ],

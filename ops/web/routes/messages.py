@@ -65,7 +65,7 @@ def message_list(
     except InvalidInput as error:
         problem = problem_of(error)
         nothing: dict[str, Any] = {"found": None, "items": [], "names": {}, "problem": problem}
-        return page.render("messages.html", status=problem.status, **values | nothing)
+        return page.render("messages.html", **values | nothing)
     if found.items:
         by = ", ".join(wanted.given) or "no filter"
         page.note_reading("find messages", why=f"{counted(len(found.items), 'message')} by {by}")
@@ -110,7 +110,6 @@ def _shown(
         shown, why = messages.masked(shown), masked_texts(why)
     return page.render(
         "message.html",
-        status=200 if problem is None else problem.status,
         message=shown,
         why=why,
         look=look,

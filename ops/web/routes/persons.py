@@ -36,7 +36,6 @@ def _page(
     typed = {} if form is None else {name: form.text(name) for name in ("phone", "why", "again", "campaign")}
     return page.render(
         "persons.html",
-        status=200 if problem is None else problem.status,
         holds=list_holds(page.database),
         which=which,
         problem=problem,

@@ -49,9 +49,7 @@ def reply_list(
         )
     except InvalidInput as error:
         problem = problem_of(error)
-        return page.render(
-            "replies.html", status=problem.status, found=None, items=[], names={}, problem=problem, **values
-        )
+        return page.render("replies.html", found=None, items=[], names={}, problem=problem, **values)
     with page.database.read() as tx:
         names = campaigns.names(tx, {item["campaign_id"] for item in found.items if item["campaign_id"]})
     if found.items:

@@ -58,7 +58,6 @@ def _list(page: Page, problem: Problem | None = None, typed: dict[str, str] | No
         found, account = masked_words(found), masked_words(account)
     return page.render(
         "senders.html",
-        status=200 if problem is None else problem.status,
         found=found,
         account=account,
         problem=problem,
@@ -86,7 +85,6 @@ def _one(
     }
     return page.render(
         "sender.html",
-        status=200 if problem is None else problem.status,
         found=found,
         problem=problem,
         typed=typed or now,

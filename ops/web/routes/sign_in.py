@@ -113,7 +113,7 @@ def _form(
         "name": "" if fields is None else fields.text("name")[:100],
         "which": "" if fields is None else visit.request.url.path.rpartition("/")[2],
     }
-    return visit.render("sign_in.html", status=200 if problem is None else problem.status, **shown)
+    return visit.render("sign_in.html", **shown)
 
 
 @router.post("/sign-out")

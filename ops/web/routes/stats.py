@@ -52,7 +52,6 @@ def statistics(
         found = _digest(page, begin, end, shown_zone, only)
     return page.render(
         "statistics.html",
-        status=200 if problem is None else problem.status,
         problem=problem,
         found=found,
         asked=asked,

@@ -72,7 +72,6 @@ def _shown(
     problem = None if error is None else problem_of(error)
     return page.render(
         "suppressions.html",
-        status=200 if problem is None else problem.status,
         items=items if page.user.sees_numbers else list(map(masked, items)),
         problem=problem,
         which=which,

@@ -51,7 +51,6 @@ def _list(
         items, shown = masked_texts(items), masked_texts(changes)
     return page.render(
         "templates.html",
-        status=200 if problem is None else problem.status,
         items=items,
         next=found.next,
         after=after,

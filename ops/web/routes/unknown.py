@@ -136,7 +136,6 @@ def _list(
         page.note_reading("list unknown messages", why=counted(len(items), "message"))
     return page.render(
         "unknown.html",
-        status=200 if error is None else problem_of(error).status,
         found=found,
         items=items if page.user.sees_numbers else [messages.masked(item) for item in items],
         names=names,
@@ -157,7 +156,6 @@ def _dry_run(
 ) -> Response:
     return page.render(
         "unknown_resolve.html",
-        status=200 if error is None else 422,
         filter=given,
         typed=typed,
         dry=dry,

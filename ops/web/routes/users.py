@@ -137,7 +137,6 @@ def _form(page: Page, form: Form | None = None, error: BulksendError | None = No
     ticked = {name: [] if form is None else form.every(name) for name in ("kinds", "senders")}
     return page.render(
         "user_form.html",
-        status=200 if problem is None else problem.status,
         problem=problem,
         typed=texts | ticked,
         roles=ROLES,

@@ -173,7 +173,6 @@ def _cancel_page(
     }
     return page.render(
         "campaign_cancel.html",
-        status=200 if problem is None else problem.status,
         found=found,
         counts=counts,
         typed=form,
@@ -216,7 +215,6 @@ def _retry_page(page: Page, id: str, problem: Problem | None = None) -> Response
         problem = problem or problem_of(error)
     return page.render(
         "campaign_retry.html",
-        status=200 if problem is None else problem.status,
         found=_found(page, id),
         preview=preview,
         problem=problem,
@@ -280,7 +278,6 @@ def _settings_page(page: Page, id: str, form: Form | None = None, problem: Probl
     was = now if form is None else {name: form.text(f"was_{name}") for name in SETTINGS}
     return page.render(
         "campaign_settings.html",
-        status=200 if problem is None else problem.status,
         found=found,
         typed=typed | {"why": "" if form is None else form.text("why")},
         was=was,

@@ -84,7 +84,6 @@ def _show(
     problem = None if error is None else problem_of(error)
     return page.render(
         "webhook.html",
-        status=200 if problem is None else problem.status,
         endpoint=endpoint,
         state=state,
         found=found,
@@ -233,7 +232,6 @@ def _form(
         typed = {"url": "", "events": [], "numbers": False}
     return page.render(
         "webhook_form.html",
-        status=200 if problem is None else problem.status,
         endpoint=endpoint,
         typed=typed,
         choices=[(each, each) for each in CHOICES],
