@@ -32,11 +32,11 @@ def test_every_page_is_accessible(
     stranger.check_width()
 
 
-@pytest.mark.parametrize("width", [360, 320])
-def test_in_a_narrow_window_neither_a_page_nor_a_table_scrolls_sideways(
-    open_tab: OpenTab, addresses: list[str], width: int
+@pytest.mark.parametrize(("width", "language"), [(320, "en"), (360, "en"), (768, "en"), (1024, "zh-CN")])
+def test_neither_a_page_nor_a_table_scrolls_sideways(
+    open_tab: OpenTab, addresses: list[str], width: int, language: str
 ) -> None:
-    tab = open_tab(width=width)
+    tab = open_tab(width=width, language=language)
     for path in addresses:
         page = tab.open(path)
         page.evaluate("for (const each of document.querySelectorAll('main details')) each.open = true")

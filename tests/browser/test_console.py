@@ -27,7 +27,7 @@ def test_a_link_signs_in_and_a_sign_out_ends_it(open_tab: OpenTab, console: Cons
 
 
 def test_the_menu_fits_and_leads_to_every_page_without_scripts(open_tab: OpenTab) -> None:
-    for width in (1280, 360):
+    for width in (1280, 1024, 768, 360):
         page = open_tab(width=width, java_script_enabled=False).open("/plans")
         more = page.locator("#menu-more")
         expect(page.locator(".menu-bar [aria-current]")).to_have_text("Campaigns")
@@ -40,6 +40,7 @@ def test_the_menu_fits_and_leads_to_every_page_without_scripts(open_tab: OpenTab
         assert end is not None
         assert box["x"] + box["width"] <= end["x"]
         assert end["x"] + end["width"] <= width
+        assert page.locator(".menu-bar").evaluate("(bar) => bar.scrollWidth <= bar.clientWidth")
 
 
 def test_the_menu_closes_on_escape_on_a_click_elsewhere_and_when_the_focus_leaves(tab: Tab) -> None:
