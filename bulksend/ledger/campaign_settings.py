@@ -152,19 +152,20 @@ def _record(
 
 
 def _check_movable(tx: Connection, campaign: Campaign) -> None:
-    named = f"campaign {campaign.id} ({campaign.name})"
+    named = f"{campaign.id} ({campaign.name})"
     if campaign.intake_done_at is None:
-        raise WrongState(f"{named} is being taken in; change its due time when it is `running`")
+        raise WrongState(f"campaign {named} is being taken in; change its due time when it is `running`")
     if campaign.local_time is not None:
         raise WrongState(
-            f"{named} is due at {campaign.local_time} at the recipients', each message at a time of its own; pause it, "
-            "or cancel it and send it again"
+            f"campaign {named} is due at {campaign.local_time} at the recipients', each message at a time of its own; "
+            "pause it, or cancel it and send it again"
         )
     if campaign.moved_from is not None:
-        raise WrongState(f"{named} is being moved to another due time; try again in some seconds")
+        raise WrongState(f"campaign {named} is being moved to another due time; try again in some seconds")
     if campaign.due_at <= read_clock(tx):
         raise WrongState(
-            f"{named} has begun at {format_instant(campaign.due_at)}; pause it and resume it at the time you want"
+            f"campaign {named} has begun at {format_instant(campaign.due_at)}; pause it and resume it at the "
+            "time you want"
         )
 
 

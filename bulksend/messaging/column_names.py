@@ -131,7 +131,7 @@ def map_columns(
             raise InvalidInput(f"the name of the column {column[:40]!r} {HAS_REPLACEMENT_CHARACTER}")
         name = wanted.pop(name)[0] if name in wanted else reserved_or_own(name)
         if name in seen:
-            by = f" {name!r}, by {naming('columns')}" if given and naming else ""
+            by = f"; {naming('columns')} calls both {name!r}" if given and naming else ""
             raise InvalidInput(
                 f"the columns {seen[name]!r} and {column!r} have the same name{by}; rename one of them"
             )
@@ -152,7 +152,7 @@ def map_columns(
             )
         raise InvalidInput(
             f"no column holds the recipients; call it `to` (or {', '.join(ALIASES[1:])})"
-            f"{_naming_hint('Mobile No.', naming)}. The columns are: {there}"
+            f"{_naming_hint('Mobile No.', naming)}; the columns are: {there}"
         )
     if len(found) > 1:
         raise InvalidInput(
@@ -164,7 +164,7 @@ def map_columns(
 
 
 def _naming_hint(column: str, naming: ArgumentNaming | None) -> str:
-    return f", or choose one with {naming('columns', f'to={column}')}" if naming else ""
+    return f"; or choose one with {naming('columns', f'to={column}')}" if naming else ""
 
 
 def reserved_or_own(name: str) -> str:

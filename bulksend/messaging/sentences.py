@@ -149,4 +149,4 @@ class _Pattern(NamedTuple):
 
 def _has_values(key: str) -> bool:
     """Whether the braces of a key name values; doubled ones in a key without values are its own."""
-    return any(name is not None for _, name, _, _ in Formatter().parse(key))
+    return any(name is not None and name.isidentifier() for _, name, _, _ in Formatter().parse(key))

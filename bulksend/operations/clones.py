@@ -25,7 +25,7 @@ def clone_options(tx: Connection, id_or_name: str) -> dict[str, Any]:
     campaign = campaigns.find(tx, id_or_name)
     if campaign.is_direct:
         raise WrongState(
-            f"{_named(campaign)} has single sends, each with a content of its own; it has no clone"
+            f"campaign {_named(campaign)} has single sends, each with a content of its own; it has no clone"
         )
     given = {
         "sender": campaign.sender,
@@ -55,14 +55,14 @@ def check_rest(tx: Connection, id_or_name: str) -> Campaign:
     campaign = campaigns.find(tx, id_or_name)
     if campaign.status is not CampaignStatus.CANCELLED:
         raise WrongState(
-            f"{_named(campaign)} is {campaign.status.value}: only a cancelled campaign leaves a rest. `bulksend "
-            f"campaigns retry {campaign.id}` queues its failed messages again; `bulksend export {campaign.id} "
-            "--audience undelivered -o FILE.jsonl` has the people for another message"
+            f"campaign {_named(campaign)} is {campaign.status.value}: only a cancelled campaign leaves a rest. "
+            f"`bulksend campaigns retry {campaign.id}` queues its failed messages again; `bulksend export "
+            f"{campaign.id} --audience undelivered -o FILE.jsonl` has the people for another message"
         )
     if campaign.kind is Kind.OTP:
-        raise WrongState(f"{_named(campaign)} is of one-time codes, which are wiped; send new codes")
+        raise WrongState(f"campaign {_named(campaign)} is of one-time codes, which are wiped; send new codes")
     return campaign
 
 
 def _named(campaign: Campaign) -> str:
-    return f"campaign {campaign.id} ({campaign.name})"
+    return f"{campaign.id} ({campaign.name})"

@@ -310,7 +310,7 @@ def _check_kind(path: Path) -> None:
     with path.open("rb") as file:
         head = file.read(8)
         if not head:
-            raise InvalidInput(f"{path.name} is empty")
+            raise InvalidInput(f"{path.name} is empty; save the table in it again")
         if head.startswith(_OLE):
             if _holds(file, "EncryptedPackage".encode("utf-16-le")):
                 raise InvalidInput(f"{path.name} is protected by a password; save it without one, or as CSV")

@@ -38,7 +38,7 @@ from bulksend.messaging.units import parse_instant_ms
 NOW = 1_900_000_000_000  # 2030-03-17T17:46:40Z
 MINUTE = 60_000
 NO_RECIPIENT = (
-    "no column holds the recipients; call it `to` (or phone, mobile, msisdn, number, whatsapp), or choose "
+    "no column holds the recipients; call it `to` (or phone, mobile, msisdn, number, whatsapp); or choose "
 )
 NO_RECIPIENT += 'one with --map to="Mobile No."'
 HELLO = compile_content(MessageType.TEXT, {"body": "Hi {{name}}, {{thing|your order}} is here"})
@@ -106,11 +106,11 @@ def test_a_reserved_column_is_found_however_its_words_are_joined(name: str) -> N
     [
         (
             ["name", "city"],
-            f"{NO_RECIPIENT}. The columns are: name, city",
+            f"{NO_RECIPIENT}; the columns are: name, city",
         ),
         (
             [],
-            f"{NO_RECIPIENT}. The columns are: none",
+            f"{NO_RECIPIENT}; the columns are: none",
         ),
         (["to", "Name", "name "], "the columns 'Name' and 'name ' have the same name; rename one of them"),
         (["to", "To"], "the columns 'to' and 'To' have the same name; rename one of them"),
@@ -120,7 +120,7 @@ def test_a_reserved_column_is_found_however_its_words_are_joined(name: str) -> N
         ),
         (
             ["Phone", "Mobile"],
-            "the columns Phone and Mobile could each hold the recipients; call the right one `to`, or choose "
+            "the columns Phone and Mobile could each hold the recipients; call the right one `to`; or choose "
             'one with --map to="Phone"',
         ),
     ],
@@ -134,8 +134,8 @@ def test_an_ambiguous_header_is_refused_with_the_names_of_its_columns(header: li
 def test_an_error_of_the_header_names_the_argument_in_the_form_of_its_caller() -> None:
     """From Python it advised ``--map``, also where there is no such argument."""
     for naming, said in (
-        (as_python_argument, ", or choose one with columns=['to=Mobile No.']. The columns"),
-        (None, "msisdn, number, whatsapp). The columns"),
+        (as_python_argument, "; or choose one with columns=['to=Mobile No.']; the columns"),
+        (None, "msisdn, number, whatsapp); the columns"),
     ):
         with pytest.raises(InvalidInput) as caught:
             map_columns(["name"], naming=naming)

@@ -323,7 +323,7 @@ def test_a_mapped_column_may_be_reserved(tmp_path: Path) -> None:
         (["=to"], "is not NAME=COLUMN"),
         (["a=name", "A=price"], "'a' is given twice"),
         (["a=name", "b=NAME"], "is given two names"),
-        (["price=name"], "have the same name 'price', by --map"),
+        (["price=name"], "have the same name; --map calls both 'price'"),
     ],
 )
 def test_a_mapping_that_cannot_be_is_refused(tmp_path: Path, columns: list[str], said: str) -> None:

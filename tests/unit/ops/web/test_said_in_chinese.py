@@ -15,6 +15,7 @@ import pytest
 from bulksend.gateway.error_codes import TABLE, UNLISTED, explain_code
 from bulksend.ledger.audit_rules import RULES
 from bulksend.messaging.sentences import RECALLED, Sentence, say
+from bulksend.settings import Settings
 from ops.web import catalogues
 from ops.web.locale import Locale
 
@@ -33,7 +34,7 @@ CHINESE = Locale("zh-CN", "UTC")
 
 
 def placeholders(text: str) -> set[str]:
-    return {name for _, name, _, _ in string.Formatter().parse(text) if name is not None}
+    return {name for _, name, _, _ in string.Formatter().parse(text) if name and name.isidentifier()}
 
 
 @cache
@@ -122,20 +123,19 @@ def test_a_sentence_that_was_kept_as_text_is_found_by_its_own_key(language: str)
 
 @cache
 def reasons() -> dict[str, str]:
-    """What is said of wrong fields and rows, and by doctor, by its place in the code. Every value in it is a 7."""
+    """What is said of wrong fields, rows, files and states, and by doctor, by its place. Every value in it is a 7."""
     found: dict[str, str] = {}
     for name, tree in trees().items():
-        if not name.startswith(READ_BY_PEOPLE):
-            continue
         module = import_module(name.removesuffix(".py").replace("/", "."))
         for node in ast.walk(tree):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.args:
-                told = {
-                    "InvalidValue": node.args[-1:],
-                    "RefusedRow": node.args[-1:],
-                    "_refusal": node.args[-1:],
-                }
-                told |= {"blocker": node.args[1:], "Check": node.args[2:]}
+                # On the pages of what they are about.
+                told = dict.fromkeys(("WrongState", "AccessDenied"), node.args[:1])
+                if name.startswith(READ_BY_PEOPLE):
+                    told |= dict.fromkeys(("InvalidValue", "RefusedRow", "_refusal"), node.args[-1:])
+                    told |= {"blocker": node.args[1:], "Check": node.args[2:]}
+                if name.startswith("producer/reading/"):
+                    told |= {"InvalidInput": node.args[:1], "BadXml": node.args[:1]}
                 for n, each in enumerate(told.get(node.func.id, ())):
                     found[f"{name}:{node.lineno}:{n}"] = _text(each, module)
     return found
@@ -151,6 +151,12 @@ def _text(node: ast.expr, module: ModuleType) -> str:
             return "".join(_text(each, module) for each in values)
         case ast.FormattedValue(value=ast.Call(func=ast.Name(id="format_age"))):
             return "7 minutes"
+        case ast.FormattedValue(value=ast.Call(func=ast.Name(id="counted"))):
+            return "7 messages"
+        case ast.FormattedValue(
+            value=ast.Subscript(value=ast.Name(id="refused"), slice=ast.Constant(value=1))
+        ):
+            return "is missing"
         case ast.FormattedValue(value=value):
             return _text(value, module)
     return "7"
@@ -163,6 +169,12 @@ def _english_in(sentence: str) -> list[str]:
     return [
         part for name, value in sentence.values.items() if name in RECALLED for part in _english_in(value)
     ]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_meaning_of_every_setting_has_a_text_in_each_language(language: str) -> None:
+    meanings = {field.description or "" for field in Settings.model_fields.values()}
+    assert sorted(meanings - catalogues.sentences(language).keys()) == []
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
