@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from urllib.parse import quote
@@ -18,7 +19,7 @@ from bulksend.errors import BulksendError, InvalidInput, InvalidValue, NotSigned
 from ops.http import problems as of_the_api
 from ops.web import cookies
 from ops.web.console import Console
-from ops.web.pages import LIVE_HEADER, Page, Visit, locale_of
+from ops.web.pages import LIVE_HEADER, Page, Visit, locale_of, signed_in
 
 log = structlog.get_logger(__name__)
 
@@ -62,6 +63,8 @@ def install(app: FastAPI) -> None:
 
     async def of_the_framework(request: Request, error: HTTPException) -> Response:
         status = HTTPStatus(error.status_code)
+        if wants_page(request):
+            await _find_user(request)
         return _page(request, Problem(status.value, status.phrase, ""))
 
     for kind, handler in (
@@ -92,6 +95,13 @@ def _to_sign_in(request: Request) -> Response:
     if cookies.SESSION.read(request):
         cookies.SESSION.drop(request, response)
     return response
+
+
+async def _find_user(request: Request) -> None:
+    """The user of an address that there is not, where no dependency looked for one: its page has the menu too."""
+    console: Console = request.app.state.console
+    with suppress(BulksendError):
+        await signed_in(Visit(request, console, locale_of(request, console)))
 
 
 def _page(request: Request, problem: Problem) -> Response:

@@ -164,15 +164,17 @@ function draw(figure) {
   });
   // Marks stand at whole hours of the viewer's zone: uPlot counts from the epoch.
   const shift = is_line ? offset_s(zone, columns[0][0]) : 0;
+  // Where marks are days, no two of them are of one day.
+  const is_of_days = (span) => span > 172_800, length = columns[0].at(-1) - columns[0][0];
   columns[0] = columns[0].map((at) => at + shift);
-  const clock = (span) => new Intl.DateTimeFormat(language, span > 172_800
+  const clock = (span) => new Intl.DateTimeFormat(language, is_of_days(span)
     ? { timeZone: zone, month: "short", day: "numeric" } : { timeZone: zone, hour: "2-digit", minute: "2-digit", second: span < 300 ? "2-digit" : undefined, hour12: false });
   const full = new Intl.DateTimeFormat(language, { timeZone: zone, dateStyle: "medium", timeStyle: "medium" });
   figure.drawn = new uPlot({
     width: plot.clientWidth || figure.clientWidth, height: 220, cursor: { drag: { x: false, y: false } },
     scales: { x: { time: false, range: is_line ? undefined : (_, low, high) => [low - 0.6, high + 0.6] }, y: { range: (_, __, high) => [0, Math.max(high, 1) * 1.08] } },
     axes: [
-      { stroke: ink, grid: { show: false }, ticks: grid, space: is_line ? 70 : 40, incrs: is_line ? STEPS : [1],
+      { stroke: ink, grid: { show: false }, ticks: grid, space: is_line ? 70 : 40, incrs: !is_line ? [1] : is_of_days(length) ? STEPS.filter((step) => step >= 86_400) : STEPS,
         values: (self, marks) => (is_line ? marks.map((mark) => clock(self.scales.x.max - self.scales.x.min).format((mark - shift) * 1000)) : marks.map((mark) => rows[mark]?.[0] ?? "")) },
       { stroke: ink, grid, ticks: grid, size: 60, label: unit || undefined, labelSize: 18, values: (_, marks) => marks.map((mark) => figures.format(mark)) },
     ],

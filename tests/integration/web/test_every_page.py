@@ -115,7 +115,10 @@ def test_every_page_is_kept_nowhere_and_runs_only_scripts_of_ours(web: Web) -> N
 
 @ON_ONE_DATABASE
 def test_an_address_that_there_is_not_is_a_page_for_people_and_a_problem_for_programs(web: Web) -> None:
-    assert web.get("/nothing", status=404).text(".//h1") == "Not found"
+    html = web.get("/nothing", status=404)
+    assert html.text(".//h1") == "Not found"
+    assert "Campaigns" in html.text(".//nav"), "the menu of the user"
+    assert web.get("/nothing", None, status=404).root.find(".//nav") is None
     answer = web.ask("GET", "/nothing", headers={"Accept": "*/*"})
     assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
 

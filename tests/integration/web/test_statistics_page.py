@@ -57,7 +57,10 @@ def test_the_page_sums_a_time_up(counted: Web) -> None:
     assert [row[0] for row in reasons] == ["131026", "<b>"]
     assert reasons[0][2] == "100 · 99 %"
     assert reasons[1][1] == "Not in the table of codes"
-    assert [row[0] for row in html.rows(".//*[@id='countries']//tbody/tr")] == ["GB", "US"]
+    assert [row[0] for row in html.rows(".//*[@id='countries']//tbody/tr")] == [
+        "United Kingdom",
+        "United States",
+    ]
     kind = html.rows(".//*[@id='kinds']//tbody/tr")[0]
     assert kind == ["Marketing", "900", "50 %", "10 %", "10 %", "200 ms", "–"]
     assert html.rows(".//*[@id='by-sender']//tbody/tr")[0][0] == f"+{SENDER}"
