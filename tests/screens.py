@@ -31,7 +31,7 @@ from tests.seeded import SENDER, Ask, Ids
 from tests.served import own_server
 
 FOLDER = Path(__file__).parents[1] / "docs" / "screens"
-WIDTHS, MOST_HEIGHT, QUALITY = (1280, 360), 1000, 45
+WIDTHS, MOST_HEIGHT, QUALITY = (1280, 360), 1000, 40
 #: Of the server that these are made on.
 HOST = "127.0.0.1"
 
