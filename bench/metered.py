@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from bulksend.limits import Ask, Grant, Paused, Permit, Permits, Reported, Spacing, Wait
+from bulksend.limits import Ask, Grant, Paused, Permit, Permits, Reported, Wait
 from bulksend.messaging.outcome import Scope
 from bulksend.settings import Settings
 from worker.celery_app import build_app
@@ -27,10 +27,10 @@ class Metered:
         self._file = file
         self._calls: list[tuple[float, float, str, int, int, float]] = []
 
-    def ask(self, asks: Sequence[Ask], *, lead_ms: float, spacing: Spacing | None = None) -> Grant:
+    def ask(self, asks: Sequence[Ask], *, lead_ms: float, per_slice: int | None = None) -> Grant:
         """See Permits."""
         at, before = time.monotonic(), time.thread_time()
-        grant = self._inner.ask(asks, lead_ms=lead_ms, spacing=spacing)
+        grant = self._inner.ask(asks, lead_ms=lead_ms, per_slice=per_slice)
         cpu = time.thread_time() - before
         given = sum(isinstance(answer, Permit) for answer in grant.answers)
         kind = asks[0].kind.value if asks else ""

@@ -51,7 +51,7 @@ from worker.session.store import Store
 
 log = structlog.get_logger(__name__)
 
-#: Messages started in one turn of the loop: hundreds are claimed together, and would make POSTs miss their slots.
+#: Messages started in one turn of the loop: hundreds are claimed together, and would make POSTs miss their slices.
 _STARTED_PER_TURN = 20
 #: How often changed rates and weights are read: they take hold within a second.
 _RATES_SECONDS = 0.5
@@ -353,7 +353,7 @@ class Engine:
             raise
 
     def _lead_ms(self, lane: Kind) -> float:
-        """How long before its slot a message needs its permit: the duration of a write-ahead."""
+        """How long before its slice a message needs its permit: the duration of a write-ahead."""
         return min(MAX_LEAD_MS, max(5.0, self._openers[lane].expected_seconds * 1000))
 
     def _expected_capacity(self, lane: Kind) -> int:

@@ -1,11 +1,11 @@
 """The limiter: permits to POST, by rates, pair rate, 24 h quota, pauses and circuit breaker, for any number of workers.
 
-Its calls block: make them on a thread. How slots keep the limits: docs/decisions/0002.
+Its calls block: make them on a thread. How slices keep the limits: docs/decisions/0002.
 """
 
 from bulksend.limits.keyed_hashes import KeyedHashes
 from bulksend.limits.redis_permits import RedisPermits
-from bulksend.limits.rules import MAX_LEAD_MS, LimitRules
+from bulksend.limits.rules import MAX_LEAD_MS, SLICE_MS, LimitRules
 from bulksend.limits.types import (
     Ask,
     Gate,
@@ -16,12 +16,12 @@ from bulksend.limits.types import (
     Reported,
     SenderLimits,
     Slowed,
-    Spacing,
     Wait,
 )
 
 __all__ = [
     "MAX_LEAD_MS",
+    "SLICE_MS",
     "Ask",
     "Gate",
     "Grant",
@@ -34,6 +34,5 @@ __all__ = [
     "Reported",
     "SenderLimits",
     "Slowed",
-    "Spacing",
     "Wait",
 ]

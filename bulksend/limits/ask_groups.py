@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bulksend.limits.rules import LimitRules
 from bulksend.limits.types import Ask, SenderLimits
 from bulksend.messaging.states import LANES, Kind
 
@@ -21,18 +20,12 @@ class Group:
     campaign_id: str
     limits: SenderLimits
     campaign_rate: float | None
-    exchange: bool
+    counted: bool
     places: list[int]
 
 
-def rates_of(group: Group, rules: LimitRules) -> list[float]:
-    """All its rates, messages/s; the sender's first."""
-    others = (rules.account_rate, group.campaign_rate)
-    return [group.limits.rate, *(rate for rate in others if rate is not None)]
-
-
 def group_asks(asks: Sequence[Ask]) -> list[Group]:
-    """The groups, better lanes first, so that within one call a code gets its slot before a blast."""
+    """The groups, better lanes first, so that within one call a code gets its slice before a blast."""
     groups: dict[tuple[object, ...], Group] = {}
     for place, ask in enumerate(asks):
         limits = ask.sender_limits
@@ -43,12 +36,12 @@ def group_asks(asks: Sequence[Ask]) -> list[Group]:
             limits.rate,
             limits.quota,
             ask.campaign_rate,
-            ask.exchange,
+            ask.counted,
         )
         group = groups.get(key)
         if group is None:
             groups[key] = Group(
-                ask.kind, ask.sender, ask.campaign_id, limits, ask.campaign_rate, ask.exchange, [place]
+                ask.kind, ask.sender, ask.campaign_id, limits, ask.campaign_rate, ask.counted, [place]
             )
         else:
             group.places.append(place)

@@ -16,11 +16,11 @@ from typing import Any
 
 import redis
 
-from bulksend.limits.ask_groups import Group, group_asks, rates_of
+from bulksend.limits.ask_groups import Group, group_asks
 from bulksend.limits.keyed_hashes import KeyedHashes
-from bulksend.limits.rules import CLIMB_MS, DAY_MS, FARTHEST_MS, LimitRules, late_ms
+from bulksend.limits.rules import CLIMB_MS, DAY_MS, FARTHEST_MS, LimitRules
 from bulksend.limits.scripts import Scripts
-from bulksend.limits.types import Ask, Gate, Grant, Paused, Permit, Reported, Slowed, Spacing, Wait
+from bulksend.limits.types import Ask, Gate, Grant, Paused, Permit, Reported, Slowed, Wait
 from bulksend.messaging.code_delay import LimiterState, Pace, Places
 from bulksend.messaging.outcome import Scope
 
@@ -57,17 +57,17 @@ class RedisPermits:
         self._seen: tuple[str | int, str | int] = (0, 0)
         """Epoch and time of the newest answer, as Redis wrote them."""
         self._counted: deque[tuple[float, str]] = deque()
-        """(slot, hash of the recipient) of the last permits that the quota counts."""
+        """(begin, hash of the recipient) of the last permits that the quota counts."""
 
     # -- see Permits --------------------------------------------------------------------------------------
 
-    def ask(self, asks: Sequence[Ask], *, lead_ms: float, spacing: Spacing | None = None) -> Grant:
+    def ask(self, asks: Sequence[Ask], *, lead_ms: float, per_slice: int | None = None) -> Grant:
         """See Permits."""
         groups = group_asks(asks)
-        args = self._arguments(lead_ms, spacing, _order(groups, len(asks)))
+        args = self._arguments(lead_ms, per_slice, _order(groups, len(asks)))
         recipients = [self._recipients(group, asks) for group in groups]
         for group, hashed in zip(groups, recipients, strict=True):
-            args += self._group(group, asks, hashed)
+            args += self._group(group, hashed)
         reply = self._run(self._scripts.ask, args, restarted_arg=1)
         now_ms, epoch, needs_restore = float(reply[0]), _text(reply[1]), bool(reply[2])
         self._seen = (epoch, _text(reply[0]))
@@ -75,16 +75,15 @@ class RedisPermits:
         flat = iter(reply[3])
         waits: dict[bytes, Wait] = {}
         for group in groups:
-            late = late_ms(rates_of(group, self._rules))
             for place in group.places:
-                answers[place] = _answer(next(flat), late, waits)
+                answers[place] = _answer(next(flat), waits)
         self._remember_counted(epoch, now_ms, groups, recipients, answers)
         return Grant(tuple(answers), now_ms, needs_restore, epoch, _instant(reply[4]))
 
     def peek(self, ask: Ask) -> tuple[Wait, ...]:
         """See Permits."""
         group = group_asks([ask])[0]
-        args = [*self._arguments(0.0), *self._group(group, [ask], self._recipients(group, [ask]))]
+        args = [*self._arguments(0.0), *self._group(group, self._recipients(group, [ask]))]
         return tuple(_wait(text) for text in self._run(self._scripts.peek, args))
 
     def report(
@@ -230,9 +229,8 @@ class RedisPermits:
             self._client.script_load(text)
             return reply
 
-    def _arguments(self, lead_ms: float, spacing: Spacing | None = None, order: str = "") -> list[Any]:
+    def _arguments(self, lead_ms: float, per_slice: int | None = None, order: str = "") -> list[Any]:
         rules = self._rules
-        together, apart_ms = (spacing.together, spacing.apart_ms) if spacing is not None else (0, 0)
         return [
             lead_ms,
             0,
@@ -242,8 +240,7 @@ class RedisPermits:
             rules.otp_reserve,
             self.hashes.account_tag,
             *self._seen,
-            together,
-            apart_ms,
+            per_slice or 0,
             rules.probe_ms,
             order,
         ]
@@ -255,9 +252,8 @@ class RedisPermits:
         recipient = self.hashes.recipient
         return [recipient(asks[place].recipient) for place in group.places]
 
-    def _group(self, group: Group, asks: Sequence[Ask], recipients: list[str]) -> list[Any]:
+    def _group(self, group: Group, recipients: list[str]) -> list[Any]:
         quota = group.limits.quota
-        missed = [asks[place].missed_ms for place in group.places] if group.exchange else []
         return [
             group.kind.value,
             self.hashes.sender(group.sender),
@@ -266,7 +262,7 @@ class RedisPermits:
             -1 if quota is None else quota,
             group.campaign_rate or 0,
             "".join(recipients),
-            " ".join([f"{slot:.4f}" for slot in missed if slot]) or ("0" if group.exchange else ""),
+            int(group.counted),
         ]
 
     # -- after a loss of memory -----------------------------------------------------------------------------------
@@ -287,15 +283,15 @@ class RedisPermits:
             forgotten = list(self._counted) if self._epoch and epoch != self._epoch else []
             self._epoch = epoch
             for group, hashed in zip(groups, recipients, strict=True):
-                if group.limits.quota is None or group.exchange:
+                if group.limits.quota is None or group.counted:
                     continue
                 for place, recipient in zip(group.places, hashed, strict=True):
                     answer = answers[place]
                     if isinstance(answer, Permit):
-                        self._counted.append((answer.slot_ms, recipient))
+                        self._counted.append((answer.begin_ms, recipient))
             while self._counted and self._counted[0][0] < now_ms - _KEEP_MS:
                 self._counted.popleft()
-        self._load((recipient, slot_ms) for slot_ms, recipient in forgotten)
+        self._load((recipient, begin_ms) for begin_ms, recipient in forgotten)
 
     def _load(self, recipients: Iterable[tuple[str, float]]) -> None:
         """Load recipients that the quota counts, any number of them."""
@@ -334,20 +330,20 @@ def _text(value: bytes | str) -> str:
     return value.decode() if isinstance(value, bytes) else value
 
 
-def _answer(raw: bytes, late_ms: float, waits: dict[bytes, Wait]) -> Permit | Wait:
+def _answer(raw: bytes, waits: dict[bytes, Wait]) -> Permit | Wait:
     """``raw`` is a number, or a word and perhaps a time. Equal waits of one call share one object."""
     known = waits.get(raw)
     if known is not None:
         return known
     try:
-        return Permit(float(raw), late_ms)
+        return Permit(float(raw))
     except ValueError:
         word, _, at = _text(raw).partition(" ")
         return Permit.of_probe(float(at)) if word == "probe" else waits.setdefault(raw, _wait(raw))
 
 
 def _pace(raw: bytes | str | None, now_ms: float) -> float:
-    """``factor_now`` of lua/state.lua."""
+    """``factor_at`` of lua/state.lua."""
     if raw is None:
         return 1.0
     factor, at_ms = (float(part) for part in _text(raw).split())

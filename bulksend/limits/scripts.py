@@ -11,32 +11,27 @@ from pathlib import Path
 
 from bulksend.limits import rules
 from bulksend.limits.keyed_hashes import RECIPIENT_LENGTH
-from bulksend.messaging.states import LANES, Kind
+from bulksend.messaging.states import LANES
 
 _HERE = Path(__file__).parent / "lua"
 _NUMBERS = (
-    "USED",
-    "VAST",
-    "VAST_USED",
-    "UNUSED_EVERY",
-    "SPARE_EVERY",
-    "UNUSED_MORE",
+    "SLICES_PER_SECOND",
+    "SLICE_MS",
+    "WINDOW",
+    "ACCOUNT_CARRY",
+    "CYCLE",
+    "LAYOUT",
     "MAX_LEAD_MS",
     "FARTHEST_MS",
     "BLACKOUT_MS",
     "COLD_AGAIN_MS",
     "SAME_START_MS",
     "CLOCK_BACK_MS",
-    "KEEP_EVERY",
-    "RECLAIM_MS",
     "CODES_EVERY",
-    "CODES_MS",
-    "CODES_CLOSE_STEPS",
-    "CODES_CLOSE_LEAST_MS",
-    "CODES_CLOSE_MOST_MS",
-    "MOST_GAPS",
-    "SAME_MS",
-    "FINEST",
+    "CODES_SLICES",
+    "BULK_EVERY",
+    "CODES_CLOSE_MS",
+    "BULK_CLOSE_MS",
     "DAY_MS",
     "SLOW_EVERY_MS",
     "SLOWEST",
@@ -63,11 +58,11 @@ class Scripts:
     def build(cls, account_tag: str, clock: str | None = None) -> Scripts:
         """The scripts of one account. ``clock`` replaces lua/clock.lua in tests."""
         begin = [f"-- account {account_tag}", _constants(), clock or _part("clock"), _part("state")]
-        gates = [*begin, _part("timeline"), _part("gates")]
+        gates = [*begin, _part("slices"), _part("gates")]
         return cls(
             ask="\n".join([*gates, _part("ask")]),
             peek="\n".join([*gates, _part("peek")]),
-            outlook="\n".join([*begin, _part("timeline"), _part("outlook")]),
+            outlook="\n".join([*begin, _part("slices"), _part("outlook")]),
             report="\n".join([*begin, _part("report")]),
             pause="\n".join([*begin, _part("pause")]),
             restore="\n".join([*begin, _part("restore")]),
@@ -81,7 +76,6 @@ def _part(name: str) -> str:
 def _constants() -> str:
     lines = [f"local {name} = {getattr(rules, name)!r}" for name in _NUMBERS]
     lines.append(f"local RECIPIENT_LENGTH = {RECIPIENT_LENGTH}")
-    lines.append(f"local BULK_REACH_MS = {rules.HORIZON_MS[Kind.MARKETING]!r}")
     horizons = ", ".join(f"{kind.value} = {ms!r}" for kind, ms in rules.HORIZON_MS.items())
     lines.append(f"local HORIZON_MS = {{{horizons}}}")
     lanes = ", ".join(f"'{lane.value}'" for lane in LANES)

@@ -6,11 +6,11 @@ Instants are Redis's clock, milliseconds since the epoch, fractional. Rates are 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-from bulksend.limits.rules import PROBE_LATE_MS
+from bulksend.limits.rules import PROBE_LATE_MS, SLICE_MS
 from bulksend.messaging import account_quota, quiet_hours
 from bulksend.messaging.outcome import Scope
 from bulksend.messaging.states import Kind
@@ -66,59 +66,33 @@ class Ask:
     recipient: str
     sender_limits: SenderLimits
     campaign_rate: float | None
-    missed_ms: float | None = None
-    """The slot that it got before and did not use: its pair rate and quota are already counted, and another message can
-    have the slot. 0 once the limiter has been told.
-    """
+    counted: bool = False
+    """It had a permit before and did not use it: its pair rate and quota have counted it."""
 
     def __post_init__(self) -> None:
         if self.campaign_rate is not None and not self.campaign_rate > 0:
             raise ValueError(f"a campaign's rate must be more than 0 messages/s, not {self.campaign_rate}")
 
-    @property
-    def exchange(self) -> bool:
-        """Whether it had a slot before."""
-        return self.missed_ms is not None
-
-    def without_missed_slot(self) -> Ask:
-        """The next ask after an answer: the missed slot is told only once."""
-        return replace(self, missed_ms=0.0) if self.missed_ms else self
-
-
-@dataclass(frozen=True, slots=True)
-class Spacing:
-    """The spacing of slots: ``together`` of them as close as the limits allow, the next ones ``apart_ms`` later.
-
-    A caller that cannot begin its POSTs as fast as the rate gives slots would miss the last ones. Raises ValueError.
-    """
-
-    together: int
-    apart_ms: float
-
-    def __post_init__(self) -> None:
-        if self.together < 1 or self.apart_ms < 0:
-            raise ValueError("a spacing needs at least one slot at a time and a time that is not negative")
-
 
 @dataclass(frozen=True, slots=True)
 class Permit:
-    """The right to POST one message at ``slot_ms``, or less than ``late_ms`` later; after that it is stale and the
-    message asks again (docs/decisions/0002).
+    """The right to begin one POST in the slice from ``begin_ms`` on, for ``valid_ms``. What cannot begin by then asks
+    again: the token is lost (docs/decisions/0002).
     """
 
-    slot_ms: float
-    late_ms: float
+    begin_ms: float
+    valid_ms: float = SLICE_MS
     probe: bool = False
     """Whether it is the one message that tests if an outage is over: the limiter waits for its report."""
 
     @classmethod
-    def of_probe(cls, slot_ms: float) -> Permit:
+    def of_probe(cls, begin_ms: float) -> Permit:
         """A permit of a probe."""
-        return cls(slot_ms, PROBE_LATE_MS, probe=True)
+        return cls(begin_ms, PROBE_LATE_MS, probe=True)
 
-    def is_stale(self, now_ms: float) -> bool:
+    def is_over(self, now_ms: float) -> bool:
         """Whether it is too late to use it."""
-        return now_ms - self.slot_ms >= self.late_ms
+        return now_ms - self.begin_ms >= self.valid_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,15 +153,14 @@ class Reported:
 class Permits(Protocol):
     """The limiter, shared by any number of workers. Its methods block: call them on a thread."""
 
-    def ask(self, asks: Sequence[Ask], *, lead_ms: float, spacing: Spacing | None = None) -> Grant:
-        """Answer all asks in one call: slots at least ``lead_ms`` from now, better lanes first.
+    def ask(self, asks: Sequence[Ask], *, lead_ms: float, per_slice: int | None = None) -> Grant:
+        """Answer all asks in one call: slices of which at least half is still ahead in ``lead_ms``, better lanes first.
 
         In a lane the senders take turns, and the messages of a sender are served in their order here: who asks decides
         how its campaigns share the sender.
 
-        ``spacing`` puts slots further apart than the limits do; other callers get the slots between them. A permit that
-        is not used is lost, unless its message asks again with ``Ask.missed_ms``: then the rates of sender and
-        account make up for it. An empty list only reads clock and epoch.
+        ``per_slice``: how many messages of this call may begin in one slice; None for any number. A permit that
+        is not used is lost. An empty list only reads clock and epoch.
         """
         ...
 

@@ -38,7 +38,7 @@ from bulksend.ledger.clock import read_clock
 from bulksend.ledger.database import Database
 from bulksend.ledger.encryption import Cipher
 from bulksend.ledger.message_rows import NewMessage
-from bulksend.limits import Ask, Grant, Permit, Reported, Spacing
+from bulksend.limits import Ask, Grant, Permit, Reported
 from bulksend.messaging import Accepted, Answer, Evidence, Kind, NotSent, OnUnknown, Policy, Scope
 from bulksend.metrics import WorkerMetrics
 from simulator import SimulatorSettings, read_rules, run_in_thread
@@ -61,12 +61,12 @@ def _wall_ms() -> float:
 
 
 class PausesWhatItGrants(LocalPermits):
-    """Pauses the ``victim`` campaign as soon as one of its messages has a slot."""
+    """Pauses the ``victim`` campaign as soon as one of its messages has a permit."""
 
     victim = ""
 
-    def ask(self, asks: Sequence[Ask], *, lead_ms: float, spacing: Spacing | None = None) -> Grant:
-        grant = super().ask(asks, lead_ms=lead_ms, spacing=spacing)
+    def ask(self, asks: Sequence[Ask], *, lead_ms: float, per_slice: int | None = None) -> Grant:
+        grant = super().ask(asks, lead_ms=lead_ms, per_slice=per_slice)
         granted = [isinstance(answer, Permit) for answer in grant.answers]
         if any(given and ask.campaign_id == self.victim for ask, given in zip(asks, granted, strict=True)):
             self.pause(Scope.CAMPAIGN, self.victim)
@@ -751,19 +751,19 @@ def test_a_bug_before_the_post_gives_its_message_back_with_a_later_due_time(
         assert audit.audit(tx).holds
 
 
-def test_all_messages_that_miss_their_slots_at_once_get_other_slots(ledger: Database, tmp_path: Path) -> None:
+def test_all_messages_that_miss_their_slices_at_once_get_others(ledger: Database, tmp_path: Path) -> None:
     campaign = a_campaign(ledger, [number(n) for n in range(60)])
     # The ledger does not answer while every message that may be POSTed waits for its write-ahead.
     failpoints.arm("before_open:sleep=1.0:2")
     try:
         with rig_of(ledger, tmp_path, [], in_flight=4) as (rig, _):
             assert rig.run_until(campaign, ended) == {"accepted": 60}
-            assert rig.engine.totals.missed_slots >= 1
+            assert rig.engine.totals.missed_slices >= 1
     finally:
         failpoints.arm(None)
 
 
-def test_a_message_that_misses_its_slot_and_is_paused_is_not_sent_and_goes_back(
+def test_a_message_that_misses_its_slice_and_is_paused_is_not_sent_and_goes_back(
     ledger: Database, tmp_path: Path
 ) -> None:
     permits = PausesWhatItGrants(_wall_ms, began_ms=0.0)

@@ -22,6 +22,7 @@ from bulksend.limits import (
     SenderLimits,
     Wait,
 )
+from bulksend.limits.rules import SLICE_MS, WINDOW
 from bulksend.messaging.outcome import Scope
 from bulksend.messaging.states import Kind
 from ops.local.valkey import EmbeddedValkey
@@ -37,7 +38,7 @@ from bulksend.messaging.states import Kind
 
 url, account, name, rate = sys.argv[1], sys.argv[2], sys.argv[3], float(sys.argv[4])
 permits = RedisPermits(redis.Redis.from_url(url), hash_key=sys.argv[5].encode(), account=account)
-limits, slots, made, now = SenderLimits(rate, None), [], 0, 0.0
+limits, begins, made, now = SenderLimits(rate, None), [], 0, 0.0
 print("up", flush=True)
 until = float(sys.stdin.readline())
 while now < until:
@@ -47,18 +48,18 @@ while now < until:
             made += 1
             asks.append(Ask(kind, "447700900001", kind, f"{name}{made}", limits, None))
     grant = permits.ask(asks, lead_ms=5)
-    slots += [a.slot_ms for a in grant.answers if isinstance(a, Permit)]
+    begins += [a.begin_ms for a in grant.answers if isinstance(a, Permit)]
     now = grant.now_ms
     time.sleep(0.015)
-print(json.dumps(slots))
+print(json.dumps(begins))
 """
 
 
-def fullest(slots: list[float], span_ms: float = 1012.0) -> int:
-    ordered = sorted(slots)
+def fullest(begins: list[float], span_ms: float = WINDOW * SLICE_MS) -> int:
+    ordered = sorted(begins)
     most = first = 0
-    for last, slot in enumerate(ordered):
-        while slot - ordered[first] >= span_ms:
+    for last, begin in enumerate(ordered):
+        while begin - ordered[first] >= span_ms:
             first += 1
         most = max(most, last - first + 1)
     return most
@@ -76,7 +77,7 @@ def message(
 
 
 def permitted(grant: Grant) -> list[float]:
-    return [answer.slot_ms for answer in grant.answers if isinstance(answer, Permit)]
+    return [answer.begin_ms for answer in grant.answers if isinstance(answer, Permit)]
 
 
 @pytest.mark.parametrize(("processes", "rate"), [(2, 80.0), (4, 250.0)])
@@ -108,12 +109,12 @@ def test_processes_together_make_no_second_fuller_than_the_rate_of_their_sender(
     for worker in workers:
         assert worker.stdout is not None
         assert worker.stdout.readline() == "up\n"
-    # From the first slot, after the blackout of a limiter that has just begun, four seconds.
+    # From the first slice, after the blackout of a limiter that has just begun, four seconds.
     until_ms = permits.ask([], lead_ms=0).now_ms + 2350 + 4000
     told = [json.loads(worker.communicate(f"{until_ms}\n", timeout=60)[0]) for worker in workers]
-    slots = [slot for of_one in told for slot in of_one]
+    begins = [begin for of_one in told for begin in of_one]
     assert all(told)
-    assert fullest(slots) <= rate
+    assert fullest(begins) <= rate
 
 
 @pytest.fixture

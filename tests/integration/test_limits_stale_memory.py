@@ -1,4 +1,4 @@
-"""A Redis whose memory went back: slots that it gave before must not be given again.
+"""A Redis whose memory went back: slices that it gave before must not be given again.
 
 Real servers, and the ways in which they go back: an old file, a replica that lagged and was promoted, a primary that
 took the memory of its own stale replica.
@@ -76,8 +76,8 @@ def message(quota: int | None = None) -> Ask:
     return Ask(Kind.OTP, SENDER, "spring", uuid.uuid4().hex, SenderLimits(RATE, quota), None)
 
 
-def slots_of(grant: Grant) -> list[float]:
-    return [answer.slot_ms for answer in grant.answers if isinstance(answer, Permit)]
+def begins_of(grant: Grant) -> list[float]:
+    return [answer.begin_ms for answer in grant.answers if isinstance(answer, Permit)]
 
 
 def gates_of(grant: Grant) -> set[Gate]:
@@ -93,7 +93,7 @@ def warm(permits: RedisPermits) -> None:
 
 def take(permits: RedisPermits) -> list[float]:
     """As far ahead as it goes."""
-    return slots_of(permits.ask([message() for _ in range(200)], lead_ms=0))
+    return begins_of(permits.ask([message() for _ in range(200)], lead_ms=0))
 
 
 def begins_cold_and_far_from(old: list[float], who: RedisPermits) -> None:
@@ -103,11 +103,11 @@ def begins_cold_and_far_from(old: list[float], who: RedisPermits) -> None:
     assert first.needs_restore
     who.restore(pauses=[], recent=[])
     new: list[float] = []
-    until(lambda: new.extend(slots_of(who.ask([message()], lead_ms=0))) or new)
+    until(lambda: new.extend(begins_of(who.ask([message()], lead_ms=0))) or new)
     assert min(new) - max(old) > 1012
 
 
-def test_a_redis_started_from_a_file_of_earlier_gives_nothing_near_the_slots_it_has_forgotten(
+def test_a_redis_started_from_a_file_of_earlier_gives_nothing_near_the_slices_it_has_forgotten(
     server: Server, tmp_path: Path
 ) -> None:
     one, other = server.worker("one"), server.worker("other")
@@ -118,7 +118,7 @@ def test_a_redis_started_from_a_file_of_earlier_gives_nothing_near_the_slots_it_
     shutil.rmtree(server.valkey.folder / "appendonlydir")
     shutil.copytree(tmp_path / "earlier", server.valkey.folder / "appendonlydir")
     server.valkey.start()
-    # Who never knew of those slots comes first.
+    # Who never knew of those slices comes first.
     begins_cold_and_far_from(old, other)
 
 
@@ -178,7 +178,7 @@ def test_a_pause_and_a_quota_that_a_stale_memory_forgot_hold_again_once_the_ledg
     replica.follow(primary)
     replica.lead()
     sent_to = message(quota=1)
-    assert slots_of(one.ask([sent_to], lead_ms=0))
+    assert begins_of(one.ask([sent_to], lead_ms=0))
     one.pause(Scope.CAMPAIGN, "autumn")
     late = replica.worker("late")
     assert gates_of(late.ask([message(quota=1)], lead_ms=0)) == {Gate.COLD}
@@ -195,6 +195,6 @@ def test_a_redis_that_does_not_say_who_it_is_is_known_by_the_scripts_it_has_lost
         shy = RedisPermits(client, hash_key=KEY, account="1")
         warm(shy)
         epoch = shy.ask([], lead_ms=0).epoch
-        assert slots_of(shy.ask([message()], lead_ms=0))
+        assert begins_of(shy.ask([message()], lead_ms=0))
         server.client.script_flush()
         assert shy.ask([], lead_ms=0).epoch != epoch

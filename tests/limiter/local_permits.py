@@ -6,39 +6,33 @@ One contract suite runs on both, by the same clock, and expects the same answers
 from __future__ import annotations
 
 import copy
+import math
 import os
 import threading
 from bisect import insort
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
 
-from bulksend.limits.ask_groups import Group, group_asks, rates_of
+from bulksend.limits.ask_groups import Group, group_asks
 from bulksend.limits.keyed_hashes import KeyedHashes
 from bulksend.limits.rules import (
+    ACCOUNT_CARRY,
     BLACKOUT_MS,
     CLOCK_BACK_MS,
     COLD_AGAIN_MS,
     DAY_MS,
-    HORIZON_MS,
     MAX_LEAD_MS,
     LimitRules,
-    late_ms,
 )
-from bulksend.limits.types import Ask, Gate, Grant, Paused, Permit, Reported, Slowed, Spacing, Wait
+from bulksend.limits.types import Ask, Gate, Grant, Paused, Permit, Reported, Slowed, Wait
 from bulksend.messaging.outcome import Scope
 from bulksend.messaging.states import LANES, Kind
 from tests.limiter.circuit_breaker import Breaker, Slowdown
-from tests.limiter.timeline import Reach, Timeline, pace, stored
-from tests.limiter.window import CampaignWindow
+from tests.limiter.slices import CampaignWindow, Limit, PaceAt, Reach, begin_of, nothing_taken
 
 _PRUNE_PAIRS_ABOVE = 20_000
-
-
-@dataclass(slots=True)
-class _Sender:
-    line: Timeline = field(default_factory=Timeline)
 
 
 @dataclass(slots=True)
@@ -53,8 +47,8 @@ class _Memory:
     last_ms: float = 0.0
     turn: int = 0
     breaker: Breaker = field(default_factory=Breaker)
-    line: Timeline = field(default_factory=Timeline)
-    senders: dict[str, _Sender] = field(default_factory=dict)
+    taken: dict[str, dict[Kind, Counter[int]]] = field(default_factory=dict)
+    """Of the limits of senders and of the account, by field."""
     campaigns: dict[str, CampaignWindow] = field(default_factory=dict)
     slow: dict[str, Slowdown] = field(default_factory=dict)
     pairs: dict[str, float] = field(default_factory=dict)
@@ -70,36 +64,26 @@ class _Turn:
 
     group: Group
     asks: list[Ask]
-    sender: _Sender
+    sender: Limit
+    account: Limit | None
     window: CampaignWindow | None
     campaign_rate: float
     reach: Reach
-    limit: float
-    """The latest slot that may be given."""
-    late_ms: float
+    at: int
+    """The first slice that may have room for it."""
     next: int = 0
-
-    @property
-    def ahead(self) -> float:
-        """How far from now that is."""
-        return self.limit - self.reach.now
-
-    def wait_for(self, gate: Gate, slot: float, line: Timeline) -> Wait:
-        """Of a line that is used up: its next slot comes within reach, or one kept for others comes close."""
-        return Wait(gate, min(slot - self.ahead, line.opens(self.reach)))
 
 
 @dataclass(slots=True)
 class _Call:
-    """How many slots one call has been given, and how it spreads them."""
+    """How many messages of one call begin in each slice, at most ``per_slice``."""
 
-    spacing: Spacing | None
-    given: int = 0
+    per_slice: int | None
+    begun: Counter[int] = field(default_factory=Counter)
 
-    @property
-    def later_ms(self) -> float:
-        """How much later than the soonest slot the next one may be at the soonest."""
-        return 0.0 if self.spacing is None else self.given // self.spacing.together * self.spacing.apart_ms
+    def may_begin(self, slice: int) -> bool:
+        """Whether the caller can begin another one in it."""
+        return self.per_slice is None or self.begun[slice] < self.per_slice
 
 
 class LocalPermits:
@@ -125,7 +109,7 @@ class LocalPermits:
 
     # -- the door --------------------------------------------------------------------------------------
 
-    def ask(self, asks: Sequence[Ask], *, lead_ms: float, spacing: Spacing | None = None) -> Grant:
+    def ask(self, asks: Sequence[Ask], *, lead_ms: float, per_slice: int | None = None) -> Grant:
         """See Permits."""
         with self._lock:
             now = self._clock_ms()
@@ -142,11 +126,11 @@ class LocalPermits:
                 needs_restore = needs_restore or (held.gate is Gate.COLD and helps)
                 for place in group.places:
                     answers[place] = held
-            call = _Call(spacing)
+            call = _Call(per_slice)
             turns = [self._turn(memory, group, asks, now, lead_ms) for group in free]
             for lane in LANES:
                 self._serve(memory, _queues(turns, lane), now, answers, call)
-            memory.turn = (memory.turn + call.given) % 1_000_000
+            memory.turn = (memory.turn + call.begun.total()) % 1_000_000
             self._prune(memory, now)
             epoch, opened_ms = f"local-{memory.epoch_ms:.0f}", memory.breaker.opened_ms()
             return Grant(tuple(answers), now, needs_restore, epoch, opened_ms)
@@ -162,10 +146,10 @@ class LocalPermits:
             if until is not None:
                 held.append(Wait(Gate.OUTAGE, until))
             turn = self._turn(memory, group, [ask], now, 0.0)
-            held += self._rates_that_hold(memory, turn)
+            held += _rates_that_hold(turn)
             recipient, pair = self._recipient_and_pair(ask)
             by_recipient = (self._quota(memory, turn, recipient, now), self._pair(memory, pair, now))
-            held += [wait for wait in by_recipient if wait is not None and not ask.exchange]
+            held += [wait for wait in by_recipient if wait is not None and not ask.counted]
             return tuple(held)
 
     def report(
@@ -253,33 +237,26 @@ class LocalPermits:
 
     def _turn(self, memory: _Memory, group: Group, asks: Sequence[Ask], now: float, lead_ms: float) -> _Turn:
         soonest = now + min(max(lead_ms, 0.0), MAX_LEAD_MS)
-        tag = self.hashes.sender(group.sender)
-        sender = memory.senders.setdefault(tag, _Sender())
         if group.limits.quota is None:
             memory.quota_known = False  # its messages are not counted
-        account = memory.slow.get(f"account:{self.hashes.account_tag}", _FULL).now(now)
-        factor = memory.slow.get(f"sender:{tag}", _FULL).now(now) * account
-        rates = rates_of(group, self._rules)
-        lines = [sender.line]
-        sender.line.begin(now, pace(rates[0], factor))
+        of_account = f"account:{self.hashes.account_tag}"
+        of_sender = f"sender:{self.hashes.sender(group.sender)}"
+        account = window = None
         if self._rules.account_rate is not None:
-            memory.line.begin(now, pace(self._rules.account_rate, account))
-            lines.append(memory.line)
-        for slot in [slot for place in group.places if (slot := asks[place].missed_ms)]:
-            for line in lines:
-                line.miss(slot, now, soonest)
-        window = None
+            account = _limit(memory, of_account, self._rules.account_rate, (of_account,))
+            account.carry = ACCOUNT_CARRY
         if group.campaign_rate is not None:
             window = memory.campaigns.setdefault(group.campaign_id, CampaignWindow())
+        reach = Reach(now, soonest, group.kind, narrow=group.campaign_rate is not None)
         return _Turn(
             group,
             [asks[place] for place in group.places],
-            sender,
+            _limit(memory, of_sender, group.limits.rate, (of_sender, of_account)),
+            account,
             window,
             group.campaign_rate or 0.0,
-            Reach(now, soonest, group.kind, narrow=group.campaign_rate is not None),
-            soonest + HORIZON_MS[group.kind],
-            late_ms(rates),
+            reach,
+            reach.first,
         )
 
     def _serve(
@@ -315,36 +292,34 @@ class LocalPermits:
         until = memory.breaker.holds_until(now)
         if until is not None:
             return Wait(Gate.OUTAGE, until), True
-        found = self._slot(memory, turn, turn.reach.soonest + call.later_ms)
-        if isinstance(found, Wait):
-            return found, True
-        slot, own, shared = stored(found[0]), found[1], found[2]
+        slice = _slice_for(turn, call)
+        if isinstance(slice, Wait):
+            return slice, True
         recipient, pair = self._recipient_and_pair(ask)
         held = None
-        if not ask.exchange:
+        if not ask.counted:
             held = self._quota(memory, turn, recipient, now) or self._pair(memory, pair, now)
         if held is not None:
             return held, False
-        turn.sender.line.take(slot, own, turn.reach)
-        if self._rules.account_rate is not None:
-            memory.line.take(slot, shared, turn.reach)
+        call.begun[slice] += 1
+        for limit in _limits(turn):
+            limit.take(slice, turn.reach)
         if turn.window is not None:
-            turn.window.take(slot, turn.campaign_rate)
-        if not ask.exchange:
-            self._count(memory, ask, recipient, pair, slot)
-        call.given += 1
+            turn.window.take(slice, turn.campaign_rate)
+        if not ask.counted:
+            self._count(memory, ask, recipient, pair, begin_of(slice))
         is_probe = memory.breaker.gave(now, self._rules.probe_ms)
-        return Permit.of_probe(slot) if is_probe else Permit(slot, turn.late_ms), False
+        return Permit.of_probe(begin_of(slice)) if is_probe else Permit(begin_of(slice)), False
 
     def _recipient_and_pair(self, ask: Ask) -> tuple[str, str]:
         recipient = self.hashes.recipient(ask.recipient)
         return recipient, self.hashes.sender(ask.sender) + recipient
 
-    def _count(self, memory: _Memory, ask: Ask, recipient: str, pair: str, slot: float) -> None:
-        """What is counted by recipient: once a message, however often it exchanges its slot."""
+    def _count(self, memory: _Memory, ask: Ask, recipient: str, pair: str, begins: float) -> None:
+        """What is counted by recipient: once a message, however often it asks again."""
         if ask.sender_limits.quota is not None:
-            memory.recipients[recipient] = slot
-        floor = max(memory.pairs.get(pair, 0.0), memory.pair_floor, slot)
+            memory.recipients[recipient] = begins
+        floor = max(memory.pairs.get(pair, 0.0), memory.pair_floor, begins)
         memory.pairs[pair] = floor + self._rules.pair_interval_ms
 
     # -- gates -----------------------------------------------------------------------------------------
@@ -368,44 +343,6 @@ class LocalPermits:
             return [Wait(Gate.COLD, now + COLD_AGAIN_MS)]
         return []
 
-    def _slot(self, memory: _Memory, turn: _Turn, earliest: float) -> tuple[float, int, int] | Wait:
-        """The first slot that every rate allows, with its gaps in the sender's and the account's line."""
-        reach = turn.reach
-        if turn.window is not None:
-            own = turn.window.earliest(turn.campaign_rate, turn.sender.line.step)
-            if own > turn.limit:
-                return Wait(Gate.CAMPAIGN_RATE, own - turn.ahead)
-            earliest = max(earliest, own)
-        slot, gap = turn.sender.line.fit(earliest, reach, grid=earliest > reach.soonest)
-        while slot <= turn.limit and self._rules.account_rate is not None:
-            shared, shared_gap = memory.line.fit(slot, reach, grid=False)
-            if shared <= slot:
-                return slot, gap, shared_gap
-            if shared > turn.limit:
-                return turn.wait_for(Gate.ACCOUNT_RATE, shared, memory.line)
-            slot, gap = turn.sender.line.fit(shared, reach, grid=False)
-            if slot <= shared:
-                return slot, gap, shared_gap
-        if slot > turn.limit:
-            return turn.wait_for(Gate.SENDER_RATE, slot, turn.sender.line)
-        return slot, gap, 0
-
-    def _rates_that_hold(self, memory: _Memory, turn: _Turn) -> list[Wait]:
-        """Each rate by itself."""
-        lines = [(Gate.SENDER_RATE, turn.sender.line)]
-        if self._rules.account_rate is not None:
-            lines.append((Gate.ACCOUNT_RATE, memory.line))
-        found = []
-        for gate, line in lines:
-            at = line.fit(turn.reach.soonest, turn.reach, grid=False)[0]
-            if at > turn.limit:
-                found.append(turn.wait_for(gate, at, line))
-        if turn.window is not None:
-            earliest = turn.window.earliest(turn.campaign_rate, turn.sender.line.step)
-            if earliest > turn.limit:
-                found.append(Wait(Gate.CAMPAIGN_RATE, earliest - turn.ahead))
-        return found
-
     def _quota(self, memory: _Memory, turn: _Turn, recipient: str, now: float) -> Wait | None:
         quota = turn.group.limits.quota
         if quota is None:
@@ -413,7 +350,7 @@ class LocalPermits:
         known = memory.recipients
         for old in [r for r, at in known.items() if at <= now - DAY_MS]:
             del known[old]
-        most = quota - int(quota * self._rules.otp_reserve) if turn.reach.bulk else quota
+        most = quota - int(quota * self._rules.otp_reserve) if turn.reach.kind is Kind.MARKETING else quota
         if recipient in known or len(known) < most:
             return None
         ages: list[float] = []
@@ -430,6 +367,52 @@ class LocalPermits:
 
 _NO_ANSWER = Wait(Gate.COLD, None)
 _FULL = Slowdown()
+
+
+def _limit(memory: _Memory, item: str, rate: float, slowed: Sequence[str]) -> Limit:
+    """A limit with what is taken of it, as slow as these say together."""
+    paces = [memory.slow.get(each, _FULL).now for each in slowed]
+    return Limit(rate, memory.taken.setdefault(item, nothing_taken()), _together(paces))
+
+
+def _together(paces: Sequence[PaceAt]) -> PaceAt:
+    return lambda at_ms: math.prod(pace(at_ms) for pace in paces)
+
+
+def _limits(turn: _Turn) -> list[Limit]:
+    return [turn.sender] if turn.account is None else [turn.sender, turn.account]
+
+
+def _earliest(turn: _Turn) -> int:
+    return 0 if turn.window is None else turn.window.earliest(turn.campaign_rate)
+
+
+def _slice_for(turn: _Turn, call: _Call) -> int | Wait:
+    """The first slice in which every limit has room for a message."""
+    reach, earliest, tight = turn.reach, _earliest(turn), turn.sender
+    if earliest > reach.last:
+        return Wait(Gate.CAMPAIGN_RATE, begin_of(earliest) - reach.ahead)
+    for slice in range(max(turn.at, earliest), reach.last + 1):
+        if call.may_begin(slice) and turn.sender.room(slice, reach)[0] > 0:
+            if turn.account is None or turn.account.token_for(slice, reach) is not None:
+                turn.at = slice
+                return slice
+            tight = turn.account
+    return tight.wait(Gate.SENDER_RATE if tight is turn.sender else Gate.ACCOUNT_RATE, reach)
+
+
+def _rates_that_hold(turn: _Turn) -> list[Wait]:
+    """Each rate by itself."""
+    gates = (Gate.SENDER_RATE, Gate.ACCOUNT_RATE)
+    found = [
+        limit.wait(gate, turn.reach)
+        for gate, limit in zip(gates, _limits(turn), strict=False)
+        if not limit.has_room(turn.reach)
+    ]
+    earliest = _earliest(turn)
+    if earliest > turn.reach.last:
+        found.append(Wait(Gate.CAMPAIGN_RATE, begin_of(earliest) - turn.reach.ahead))
+    return found
 
 
 def _queues(turns: list[_Turn], lane: Kind) -> list[deque[_Turn]]:

@@ -21,7 +21,6 @@ from worker.delivery.decision_effects import DecisionEffects
 from worker.delivery.in_flight import InFlightTable
 from worker.delivery.quiet_gate import QuietGate
 from worker.permits.permit_queue import PermitQueue
-from worker.permits.sender_queue import Slot
 from worker.recovery.flight_recorder import FlightRecorder
 from worker.session.campaign_cache import CampaignCache
 from worker.session.lease import LeaseKeeper
@@ -62,7 +61,7 @@ class Totals:
     posted: int = 0
     accepted: int = 0
     given_back: int = 0
-    missed_slots: int = 0
+    missed_slices: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +91,8 @@ class Dependencies:
     quiet: QuietGate | None = None
     """None: there are no quiet hours."""
 
-    def ask(self, message: Claimed, missed: Slot | None = None) -> Ask:
-        """The permit request of a message; ``missed`` is the slot that it exchanges."""
+    def ask(self, message: Claimed, *, again: bool = False) -> Ask:
+        """The permit request of a message; ``again``: it had a permit before."""
         return Ask(
             kind=message.kind,
             sender=message.sender,
@@ -101,5 +100,5 @@ class Dependencies:
             recipient=message.recipient,
             sender_limits=self.campaign_cache.sender_limits(message.sender),
             campaign_rate=self.campaign_cache.campaign(message.campaign_id).rate,
-            missed_ms=None if missed is None else missed.permit.slot_ms,
+            counted=again,
         )

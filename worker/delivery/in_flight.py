@@ -32,11 +32,11 @@ class Stage(Enum):
     OPENING = auto()
     """It has a permit, and its attempt is being written ahead."""
     OPEN = auto()
-    """The attempt is written ahead: it waits for its slot."""
+    """The attempt is written ahead: it waits for its slice."""
     MISSED = auto()
-    """Its slot has passed, and it waits for another."""
+    """Its slice is over, and it waits for another."""
     POSTING = auto()
-    """A task connects, waits for the slot and POSTs."""
+    """A task connects, waits for the slice and POSTs."""
     ANSWERED = auto()
     """Its result is being written to the ledger."""
     REMOVED = auto()
@@ -76,7 +76,7 @@ class InFlightMessage:
         return self.stage is not Stage.WAITING and self.stage is not Stage.MISSED
 
     def set_result(self, answer: Slot | Blocked) -> None:
-        """Its slot, or the gate that blocks it."""
+        """Its slice, or the gate that blocks it."""
         self.on_permit(self, answer)
 
 

@@ -1,4 +1,4 @@
-"""The stages of a message in flight: render, permit, write-ahead, slot, POST, decision, settlement.
+"""The stages of a message in flight: render, permit, write-ahead, slice, POST, decision, settlement.
 
 Read ``DeliveryPipeline`` from ``start`` on: each stage ends by passing the message to the next one; the last two are
 ``Posting`` and ``Settling``. Permits, write-aheads and results travel in batches; each message of a batch goes on by a
@@ -126,10 +126,10 @@ class DeliveryPipeline:
         self._settling.remove(message)
 
     def _on_permit(self, message: InFlightMessage, answer: Slot | Blocked) -> None:
-        """The message has its slot, or a gate blocks it and it goes back to the ledger."""
+        """The message has its slice, or a gate blocks it and it goes back to the ledger."""
         claimed = message.claimed
         if message.stage is Stage.MISSED:
-            self._posting.on_exchange(message, answer)
+            self._posting.on_other_slice(message, answer)
             return
         if isinstance(answer, Blocked):
             self._hold(message, answer.gate, answer.until_ms)
@@ -147,7 +147,7 @@ class DeliveryPipeline:
             self._settling.handle_bug(message, error)
 
     def _became_quiet(self, message: InFlightMessage, quiet_at: float) -> bool:
-        """Whether quiet hours have begun while it waited for its slot, which is left unused."""
+        """Whether quiet hours have begun while it waited for its slice, which is left unused."""
         if steady_seconds() < quiet_at or self._deps.quiet is None:
             return False
         return self._is_quiet(message, self._deps.quiet)

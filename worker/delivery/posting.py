@@ -1,7 +1,7 @@
-"""From an open attempt to its answer: wait for the slot, check once more, POST.
+"""From an open attempt to its answer: wait for the slice, check once more, POST.
 
-A POST starts at its slot without a task where a connection is idle. Elsewhere a task connects first and then waits for
-the slot. A missed slot is exchanged for another.
+A POST starts in its slice without a task where a connection is idle. Elsewhere a task connects first and then waits for
+the slice. What missed its slice asks for another.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ class Posting:
         self._in_flight = deps.in_flight
         self._settling = settling
         self._loop = asyncio.get_running_loop()
-        self._timers: TimerQueue[InFlightMessage] = TimerQueue(self._start_at_slot)
+        self._timers: TimerQueue[InFlightMessage] = TimerQueue(self._start_in_slice)
 
     def schedule(self, message: InFlightMessage) -> None:
-        """POST a message whose attempt is open at its slot."""
+        """POST a message whose attempt is open in its slice."""
         message.stage = Stage.OPEN
-        # With an idle connection for it and each message ahead of it, or as many connections as POSTs, it starts at its
-        # slot. Else it starts to connect now, which may take long.
+        # With an idle connection for it and each message ahead of it, or as many connections as POSTs, it starts in its
+        # slice. Else it starts to connect now, which may take long.
         vendor = self._deps.vendor
         is_connected = (
             vendor.open_connections() >= self._in_flight.capacity
@@ -60,18 +60,18 @@ class Posting:
                     message.task.cancel()
                 self._settling.settle(message, Answer(_WORKER_STOPPED, Evidence()), 0.0)
 
-    def _start_at_slot(self, message: InFlightMessage) -> None:
-        """The slot has come, or has passed."""
+    def _start_in_slice(self, message: InFlightMessage) -> None:
+        """The slice has come, or is over."""
         if message.stage is not Stage.OPEN:
             return
         try:
             if not self._is_usable(message):
-                self._exchange(message)
+                self._ask_again(message)
             elif self._is_late(message):
                 self._deps.permits.count_missed()
-                self._exchange(message)
+                self._ask_again(message)
             elif not self._in_flight.has_capacity(message.claimed.kind):
-                self._settling.spawn(message, self._exchange_with_capacity(message))
+                self._settling.spawn(message, self._ask_again_with_capacity(message))
             elif not self._post_now(message):
                 self._start_task(message, was_connected=True)
         except Exception as error:  # noqa: BLE001 - see Settling.handle_bug
@@ -88,7 +88,7 @@ class Posting:
         return self._deps.permits.is_usable(message.slot)
 
     def _post_now(self, message: InFlightMessage) -> bool:
-        """POST over an idle connection; False if there is none, or the slot is missed."""
+        """POST over an idle connection; False if there is none, or the slice is missed."""
         assert message.order is not None
         obstacle = self._last_check(message)
         if obstacle is not None:
@@ -119,7 +119,7 @@ class Posting:
             message.task = self._loop.create_task(self._post(message, was_connected))
 
     async def _post(self, message: InFlightMessage, was_connected: bool) -> None:
-        start = _StartAtSlot(self, message, was_connected)
+        start = _StartInSlice(self, message, was_connected)
         asked_at = self._loop.time()
         try:
             assert message.order is not None
@@ -134,23 +134,23 @@ class Posting:
         except Exception as error:  # noqa: BLE001 - see Settling.handle_bug
             self._settling.handle_bug(message, error)
 
-    async def reach_slot(self, message: InFlightMessage, was_connected: bool) -> NotSent | None:
-        """Wait for the slot and for capacity, exchange a missed slot, and check once more; why it may not start."""
+    async def reach_slice(self, message: InFlightMessage, was_connected: bool) -> NotSent | None:
+        """Wait for slice and capacity, ask again after a missed slice, and check once more; why it may not start."""
         assert message.slot is not None
         lane = message.claimed.kind
         while not (
-            await self._wait_for_slot(message.slot, was_connected) and self._in_flight.has_capacity(lane)
+            await self._wait_for_slice(message.slot, was_connected) and self._in_flight.has_capacity(lane)
         ):
             await self._in_flight.wait_for_capacity(lane)
-            self._give_up_slot(message)
-            answer = await self._deps.permits.acquire(self._deps.ask(message.claimed, message.slot))
+            self._give_up_slice(message)
+            answer = await self._deps.permits.acquire(self._deps.ask(message.claimed, again=True))
             if isinstance(answer, Blocked):
                 return _not_sent(answer)
             message.slot, was_connected = answer, False
         return self._last_check(message)
 
-    async def _wait_for_slot(self, slot: Slot, was_connected: bool) -> bool:
-        """Wait for a slot; False if it was missed, or an outage was noticed since it was given."""
+    async def _wait_for_slice(self, slot: Slot, was_connected: bool) -> bool:
+        """Wait for a slice; False if it was missed, or an outage was noticed since it was given."""
         delay = slot.at - self._loop.time()
         if delay > 0:
             await asyncio.sleep(delay)
@@ -185,25 +185,25 @@ class Posting:
         self._in_flight.answer_rate.note(answered_at)
         self._settling.settle(message, answer, (answered_at - (started_at or answered_at)) * 1000)
 
-    def _exchange(self, message: InFlightMessage) -> None:
-        """Ask for another slot: the permit queue answers to ``on_exchange``."""
-        self._give_up_slot(message)
+    def _ask_again(self, message: InFlightMessage) -> None:
+        """Ask for another slice: the permit queue answers to ``on_other_slice``."""
+        self._give_up_slice(message)
         message.stage = Stage.MISSED
-        ask = self._deps.ask(message.claimed, message.slot)
+        ask = self._deps.ask(message.claimed, again=True)
         self._deps.permits.submit(ask, message, message.deadline)
 
-    async def _exchange_with_capacity(self, message: InFlightMessage) -> None:
-        """Another slot is useless before there is capacity: more got permits ahead than were answered since."""
+    async def _ask_again_with_capacity(self, message: InFlightMessage) -> None:
+        """Another slice is useless before there is capacity: more got permits ahead than were answered since."""
         await self._in_flight.wait_for_capacity(message.claimed.kind)
         if message.stage is Stage.OPEN:
-            self._exchange(message)
+            self._ask_again(message)
 
-    def _give_up_slot(self, message: InFlightMessage) -> None:
-        self._deps.totals.missed_slots += 1
+    def _give_up_slice(self, message: InFlightMessage) -> None:
+        self._deps.totals.missed_slices += 1
         self._settling.end_probe(message)
 
-    def on_exchange(self, message: InFlightMessage, answer: Slot | Blocked) -> None:
-        """The answer to a request for another slot."""
+    def on_other_slice(self, message: InFlightMessage, answer: Slot | Blocked) -> None:
+        """The answer to a request for another slice."""
         try:
             if isinstance(answer, Blocked):
                 self._settling.settle(message, Answer(_not_sent(answer), Evidence()), 0.0)
@@ -215,7 +215,7 @@ class Posting:
 
 
 @dataclass(slots=True)
-class _StartAtSlot:
+class _StartInSlice:
     """Starts a POST whose connection is up: bulksend.gateway.StartSignal."""
 
     posting: Posting
@@ -225,8 +225,8 @@ class _StartAtSlot:
     """Why ``wait`` did not allow the POST."""
 
     async def wait(self) -> bool:
-        """Wait for the slot and check once more; False if the POST may not start."""
-        self.obstacle = await self.posting.reach_slot(self.message, self.was_connected)
+        """Wait for the slice and check once more; False if the POST may not start."""
+        self.obstacle = await self.posting.reach_slice(self.message, self.was_connected)
         return self.obstacle is None
 
     def begin(self) -> None:

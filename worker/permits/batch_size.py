@@ -1,7 +1,7 @@
-"""How many permits one batch asks for: as many as the event loop can use before their slots pass.
+"""How many permits one batch asks for: as many as the event loop can use before their slice is over.
 
-A sender with a high rate can get more slots than POSTs can be started, and each missed slot costs another request. So
-the size follows AIMD, as TCP's congestion window does: it grows by two while most slots are used, and shrinks by a
+A sender with a high rate can get more permits than POSTs can be started, and each missed slice costs another request.
+So the size follows AIMD, as TCP's congestion window does: it grows by two while most of them are used, and shrinks by a
 fifth when many are missed. Pure.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 _FIRST, _LEAST = 40.0, 4.0
 _GROW, _SHRINK = 2, 0.8
-#: A batch shrinks only above this share of missed slots: another slot costs little, an idle worker costs more.
+#: A batch shrinks only above this share of missed slices: another permit costs little, an idle worker costs more.
 _TOLERATED_PERCENT = 60
 
 
@@ -28,7 +28,7 @@ class BatchSize:
         return int(self._size)
 
     def count_missed(self) -> None:
-        """A POST could not start at its slot."""
+        """A POST could not start in its slice."""
         self._missed += 1
 
     def next_batch(self, count: int) -> None:

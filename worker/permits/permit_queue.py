@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from bulksend.broker import Outage
 from bulksend.clock import ClockOffset, steady_seconds, wait_until
-from bulksend.limits import Ask, Gate, Grant, Permit, Permits, Spacing, Wait
+from bulksend.limits import SLICE_MS, Ask, Gate, Grant, Permit, Permits, Wait
 from bulksend.messaging.states import LANES, Kind
 from worker.permits.batch_size import BatchSize
 from worker.permits.sender_queue import (
@@ -28,28 +28,26 @@ from worker.permits.sender_queue import (
 #: A request waits at most this long in the queue for anything but a rate; else its message goes back to the ledger.
 MAX_WAIT_MS = 1500.0
 #: A sender at its limit is asked for again after this long: seldom enough to be cheap, since permits come several at a
-#: time, and often enough for the slots that are reserved for OTP until shortly before their time (limits/rules.py).
-RETRY_INTERVAL_S = 0.020
+#: time, and often enough for what is kept for OTP until shortly before its slice (limits/rules.py).
+RETRY_INTERVAL_S = 2 * SLICE_MS / 1000
 #: Added to the instant that a Wait names: the lead, which the limiter counts from, shrinks by some tenths of a
 #: millisecond meanwhile, and at the exact instant the answer would be "wait" again.
 RETRY_SLACK_S = 0.002
-#: OTP asks for a slot in half of the time that a slow write-ahead took: most write-aheads are faster, a slot stays
-#: usable for some milliseconds, and a missed slot is exchanged at once.
+#: OTP asks for a slice in half of the time that a slow write-ahead took: most write-aheads are faster, and what misses
+#: its slice asks again at once.
 OTP_LEAD_FACTOR = 0.5
 #: While the worker has no capacity for another POST, it is asked for again after this long.
 CAPACITY_POLL_S = 0.010
-#: Permits for all lanes but OTP are asked for in batches at this interval. A late loop asks for up to MAX_BATCHES_LATE
-#: missed batches one after another; their slots keep the interval.
-BATCH_INTERVAL_S = 0.010
+#: Permits for all lanes but OTP are asked for in a batch each slice. A late loop asks for up to MAX_BATCHES_LATE missed
+#: batches one after another, for one slice after another.
+BATCH_INTERVAL_S = SLICE_MS / 1000
 MAX_BATCHES_LATE = 3
-#: The slots of a batch come in this many parts, evenly over the interval, so that fewer POSTs start together.
-PARTS_PER_BATCH = 2
-#: The lead of an OTP exchange: the attempt is open already, only the answer has to arrive. Other lanes use the usual
-#: lead: they miss slots when the machine is busy, and of slots 5 or 15 ms ahead a fifth were missed again.
-OTP_EXCHANGE_LEAD_S = 0.005
-#: Exchanges of other lanes are collected for this long: one call costs as much as many slots.
-EXCHANGE_INTERVAL_S = 0.012
-#: The clock is measured until its error is below this; slots allow seven milliseconds for the error and for latency.
+#: The lead of an OTP message that missed its slice: its attempt is open already, only the answer has to arrive. Other
+#: lanes use the usual lead: they miss slices when the machine is busy.
+OTP_MISSED_LEAD_S = 0.005
+#: Messages of other lanes that missed their slices are collected for this long: one call costs as much as many permits.
+MISSED_INTERVAL_S = SLICE_MS / 1000
+#: The clock is measured until its error is below this; slices allow 12.5 ms for the error and for latency together.
 MAX_CLOCK_ERROR_MS = 0.5
 #: ... but with at most this many calls: a distant Redis never gets below it.
 MAX_CLOCK_CALLS = 10
@@ -62,24 +60,24 @@ _RATE_GATES = frozenset({Gate.SENDER_RATE, Gate.ACCOUNT_RATE, Gate.CAMPAIGN_RATE
 _PAUSE_GATES = frozenset({Gate.SENDER_PAUSED, Gate.CAMPAIGN_PAUSED, Gate.ACCOUNT_PAUSED})
 #: These block one recipient, and not the rest of the sender's queue.
 _RECIPIENT_GATES = frozenset({Gate.PAIR_RATE, Gate.QUOTA})
-#: How far ahead the limiter gives slots, in seconds; it only bounds how many permits a queue asks for at once.
+#: How far ahead the limiter gives slices, in seconds; it only bounds how many permits a queue asks for at once.
 _AHEAD_S = {Kind.OTP: 1.0, Kind.UTILITY: 0.25, Kind.MARKETING: 0.1}
 #: How many messages are told of a pause in one turn of the loop, and the time between two turns: thousands at once
-#: would make other messages miss their slots.
+#: would make other messages miss their slices.
 BLOCKED_PER_TURN, BLOCKED_INTERVAL_S = 50, 0.004
 
 _Key = tuple[Kind, bool, str]
-"""Lane, whether it is a first request and not an exchange, sender."""
+"""Lane, whether it is a first request and none after a missed slice, sender."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    """The requests to ask for now and the lead of their slots; when to look again if there are none (None: on wake)."""
+    """The requests to ask for now, the lead of their slices; when to look again if there are none (None: on wake)."""
 
     requests: list[PermitRequest]
     lead_s: float
     next_at: float | None
-    spacing: Spacing | None = None
+    per_slice: int | None = None
 
 
 def _earlier(one: float | None, other: float | None) -> float | None:
@@ -125,13 +123,13 @@ class PermitQueue:
         self._batch_size = BatchSize(most)
         self._batch_at = 0.0
         """When the next batch is asked for."""
-        self._exchange_at = 0.0
-        """When the next exchange of a lane other than OTP is asked for."""
+        self._missed_at = 0.0
+        """When requests after a missed slice, of lanes other than OTP, are asked for next."""
         self._opened_ms = 0.0
         """When the circuit breaker opened last, as far as is known here, by the limiter's clock."""
 
     async def acquire(self, ask: Ask) -> Slot | Blocked:
-        """The slot of this message, or the gate that blocks it for longer than it may wait here."""
+        """The slice of this message, or the gate that blocks it for longer than it may wait here."""
         future: asyncio.Future[Slot | Blocked] = asyncio.get_running_loop().create_future()
         self.submit(ask, future)
         return await future
@@ -143,13 +141,13 @@ class PermitQueue:
 
     def move_to_front(self, ask: Ask, future: PermitFuture) -> None:
         """Let a request be the next of its campaign, if it waits."""
-        queue = self._queues.get((ask.kind, not ask.exchange, ask.sender))
+        queue = self._queues.get((ask.kind, not ask.counted, ask.sender))
         if queue is not None:
             queue.move_to_front(ask.campaign_id, future)
 
     @staticmethod
     def extra_lead_s(lane: Kind) -> float:
-        """How much longer than ``lead_ms`` the lead of a lane's slots is while no batch is late."""
+        """How much longer than ``lead_ms`` the lead of a lane's slices is while no batch is late."""
         return 0.0 if lane is Kind.OTP else MAX_BATCHES_LATE * BATCH_INTERVAL_S
 
     def set_rates(self, rates: Mapping[str, float | None]) -> None:
@@ -166,15 +164,15 @@ class PermitQueue:
             self._opened_ms = opened_ms
 
     def is_usable(self, slot: Slot) -> bool:
-        """Whether the circuit breaker has not opened since the slot was given."""
+        """Whether the circuit breaker has not opened since the permit was given."""
         return slot.granted_ms >= self._opened_ms
 
     def count_missed(self) -> None:
-        """A slot was missed although everything else was ready: the event loop had too much to do at once."""
+        """A slice was missed although everything else was ready: the event loop had too much to do at once."""
         self._batch_size.count_missed()
 
     def _queue_of(self, ask: Ask) -> SenderQueue:
-        key = (ask.kind, not ask.exchange, ask.sender)
+        key = (ask.kind, not ask.counted, ask.sender)
         queue = self._queues.get(key)
         if queue is None:
             queue = self._queues[key] = SenderQueue(_AHEAD_S[ask.kind], self._weight)
@@ -197,7 +195,7 @@ class PermitQueue:
                     await wait_until(self._wake, _earlier(batch.next_at, idle_at))
                     continue
                 asks = [request.ask for request in requests]
-                grant, asked, answered = await self._call(asks, batch.lead_s * 1000, batch.spacing)
+                grant, asked, answered = await self._call(asks, batch.lead_s * 1000, batch.per_slice)
             except Exception as error:  # noqa: BLE001 - without a limiter nothing is POSTed, until it is back
                 self._outage.failed(error)
                 self._put_back(requests)
@@ -213,7 +211,7 @@ class PermitQueue:
     async def _measure_clock(self) -> None:
         """Call the limiter without requests until a fast call has shown the offset of Redis's clock.
 
-        The first calls of a new process are slow. Slots by a clock that is ten milliseconds off would, together with
+        The first calls of a new process are slow. Slices by a clock that is ten milliseconds off would, together with
         those of other workers, put more into one second than the limit.
         """
         for _ in range(MAX_CLOCK_CALLS):
@@ -223,62 +221,56 @@ class PermitQueue:
         self._clock_is_set = True
 
     async def _call(
-        self, asks: list[Ask], lead_ms: float, spacing: Spacing | None = None
+        self, asks: list[Ask], lead_ms: float, per_slice: int | None = None
     ) -> tuple[Grant, float, float]:
         """The limiter's answer, and the loop's time just before and just after the call, as the thread saw it."""
         time = asyncio.get_running_loop().time
 
         def call() -> tuple[Grant, float, float]:
             asked = time()
-            grant = self._permits.ask(asks, lead_ms=lead_ms, spacing=spacing)
+            grant = self._permits.ask(asks, lead_ms=lead_ms, per_slice=per_slice)
             return grant, asked, time()
 
         return await asyncio.get_running_loop().run_in_executor(self._executor, call)
 
     def _next_batch(self, now: float) -> _Batch:
-        """What to ask for now: exchanges and OTP at once, the other lanes in a batch at each interval."""
+        """What to ask for now: OTP and what missed its slice at once, the other lanes in a batch each slice."""
         lead = self._lead_ms(Kind.MARKETING) / 1000
-        exchanges, exchange_at = self._take_exchanges(now)
-        if exchanges:
-            is_otp = exchanges[0].ask.kind is Kind.OTP
-            exchange_lead = OTP_EXCHANGE_LEAD_S if is_otp else lead + self.extra_lead_s(Kind.MARKETING)
-            return _Batch(exchanges, exchange_lead, None, self._spacing())
+        missed, missed_at = self._take_missed(now)
+        if missed:
+            is_otp = missed[0].ask.kind is Kind.OTP
+            missed_lead = OTP_MISSED_LEAD_S if is_otp else lead + self.extra_lead_s(Kind.MARKETING)
+            return _Batch(missed, missed_lead, None, self._batch_size.size)
         otp_keys = [key for key in self._queues if key[1] and key[0] is Kind.OTP]
         otp, otp_at = self._take(otp_keys, self._most, now)
         if otp:
             return _Batch(otp, OTP_LEAD_FACTOR * self._lead_ms(Kind.OTP) / 1000, None)
-        next_at = _earlier(exchange_at, otp_at)
+        next_at = _earlier(missed_at, otp_at)
         bulk_keys = [key for key in self._queues if key[1] and key[0] is not Kind.OTP]
         if now < self._batch_at:
             return _Batch([], lead, _earlier(next_at, self._batch_at if bulk_keys else None))
         bulk, bulk_at = self._take(bulk_keys, min(self._most, self._batch_size.size), now)
         if bulk:
             self._batch_size.next_batch(len(bulk))
-            # The slots of a batch that is asked for late are no later: batches keep their interval.
+            # The slice of a batch that is asked for late is no later: each batch has the next one.
             oldest = now - MAX_BATCHES_LATE * BATCH_INTERVAL_S
             batch_at = max(self._batch_at, oldest)
             lead += batch_at - oldest
             self._batch_at = batch_at + BATCH_INTERVAL_S
-        return _Batch(bulk, lead, _earlier(next_at, bulk_at), self._spacing())
+        return _Batch(bulk, lead, _earlier(next_at, bulk_at), self._batch_size.size)
 
-    def _take_exchanges(self, now: float) -> tuple[list[PermitRequest], float | None]:
-        """Requests for another slot to ask for now; if there are none, when to look again."""
+    def _take_missed(self, now: float) -> tuple[list[PermitRequest], float | None]:
+        """Requests after a missed slice to ask for now; if there are none, when to look again."""
         keys = [key for key in self._queues if not key[1]]
         if not keys:
             return [], None
-        if now < self._exchange_at:
+        if now < self._missed_at:
             otp, otp_at = self._take([key for key in keys if key[0] is Kind.OTP], self._most, now)
-            return otp, _earlier(otp_at, self._exchange_at)
-        exchanges, exchange_at = self._take(keys, self._most, now)
-        if exchanges:
-            self._exchange_at = now + EXCHANGE_INTERVAL_S
-        return exchanges, exchange_at
-
-    def _spacing(self) -> Spacing:
-        """No more slots together than the loop can start in time."""
-        return Spacing(
-            -(-self._batch_size.size // PARTS_PER_BATCH), BATCH_INTERVAL_S * 1000 / PARTS_PER_BATCH
-        )
+            return otp, _earlier(otp_at, self._missed_at)
+        missed, missed_at = self._take(keys, self._most, now)
+        if missed:
+            self._missed_at = now + MISSED_INTERVAL_S
+        return missed, missed_at
 
     def _take(self, keys: list[_Key], most: int, now: float) -> tuple[list[PermitRequest], float | None]:
         """Requests of these queues, the best lane first; if there are none now, when there may be some."""
@@ -287,8 +279,8 @@ class PermitQueue:
         left = {lane: self._capacity(lane) for lane in {key[0] for key in keys}}
         for key in sorted(keys, key=lambda k: (LANES.index(k[0]), k[1])):
             queue = self._queues[key]
-            # An exchange has its capacity already. If it needed capacity again, all messages with a permit could miss
-            # their slots at once and wait for each other forever.
+            # What missed its slice has its capacity already. If it needed capacity again, all messages with a permit
+            # could miss their slices at once and wait for each other forever.
             capacity = left[key[0]] if key[1] else most
             requests = queue.take(min(most - len(taken), capacity), now) if capacity > 0 else []
             if key[1]:
@@ -323,11 +315,10 @@ class PermitQueue:
             if request.future.done():
                 continue
             if isinstance(answer, Permit):
-                at = self.clock.local_ms(answer.slot_ms) / 1000
+                at = self.clock.local_ms(answer.begin_ms) / 1000
                 request.future.set_result(Slot(at, answer, grant.now_ms))
                 self._queue_of(request.ask).count_permit(request.ask.campaign_id)
                 continue
-            request.ask = request.ask.without_missed_slot()
             if not self._may_wait(answer, grant.now_ms):
                 until = None if answer.until_ms is None else int(answer.until_ms)
                 blocked = Blocked(answer.gate, until)
@@ -345,7 +336,7 @@ class PermitQueue:
     def _block_expired(self) -> None:
         """Without a limiter, answer the requests whose deadline has passed: the ledger ends their messages as expired.
 
-        When the limiter is back they would take thousands of slots that other messages can use.
+        When the limiter is back they would take thousands of permits that other messages can use.
         """
         now = steady_seconds()
         for queue in self._queues.values():

@@ -17,7 +17,7 @@ from bulksend.limits import Ask, Gate, Permit
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """A permit and its slot in the event loop's time: the POST starts at ``at``."""
+    """A permit and its slice in the event loop's time: the POST starts at ``at`` or shortly after it."""
 
     at: float
     permit: Permit
@@ -25,8 +25,8 @@ class Slot:
     """When the limiter gave it, by the limiter's clock."""
 
     def is_missed(self, now: float) -> bool:
-        """Whether it is too late: a POST now could put more into one second than the limit allows."""
-        return self.permit.is_stale(self.permit.slot_ms + (now - self.at) * 1000)
+        """Whether its slice is over: a POST now could put more into one second than the limit allows."""
+        return self.permit.is_over(self.permit.begin_ms + (now - self.at) * 1000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ def equal_weights(campaign_id: str) -> int:
 
 
 class SenderQueue:
-    """The requests of one sender and lane. ``ahead_s`` is how far ahead the limiter gives the lane's slots.
+    """The requests of one sender and lane. ``ahead_s`` is how far ahead the limiter gives the lane's slices.
 
     Each campaign has a virtual time, which a permit moves on by 1 / weight; the one that is furthest back is next. So a
     campaign of weight 3 gets three permits for each one of a campaign of weight 1, while both have messages.

@@ -1,40 +1,41 @@
 -- Permits for groups of messages, better lanes first. Returns now, epoch, whether to restore, answers, when
--- the breaker opened. An answer is a slot as a number, one of a probe with its name, or a gate's name and its instant.
+-- the breaker opened. An answer is the begin of a slice as a number, that of a probe with its name, or a gate's name
+-- and its instant.
 remember(pair_tolerance, restarted, seen_epoch, seen_at)
 
 read_account()
 local answers = {}
 local needs_restore = state.warm == 0
 
--- Counts by recipient: once for each message, however often it exchanges its slot.
+-- Counts by recipient: once for each message, however often it asks again.
 local pairs_new, pairs_until = {}, now
-local function count(group, recipient, pair, slot, ahead_of)
+local function count(group, recipient, pair, begins, ahead_of)
   if group.quota >= 0 then
     if not counted[recipient] then recipients = recipients + 1 end
     counted[recipient] = true
-    uncounted[#uncounted + 1] = slot
+    uncounted[#uncounted + 1] = begins
     uncounted[#uncounted + 1] = recipient
   end
-  local til = math.max(ahead_of, slot) + pair_interval
+  local til = max(ahead_of, begins) + pair_interval
   pairs_known[pair] = til
-  pairs_until = math.max(pairs_until, til)
+  pairs_until = max(pairs_until, til)
   pairs_new[#pairs_new + 1] = til
   pairs_new[#pairs_new + 1] = pair
 end
 
-local function spend(group, recipient, pair, slot, gap, shared_gap, ahead_of)
-  local text = written(slot)
-  slot = tonumber(text)
-  take(group.own.line, slot, gap, group.reach)
-  if account_line then take(account_line, slot, shared_gap, group.reach) end
-  if group.campaign_rate > 0 then
+local function spend(group, recipient, pair, slice, ahead_of)
+  begun[slice] = (begun[slice] or 0) + 1
+  take(group.limit, slice, group.kind)
+  if account then take(account, token_for(account, slice, group), group.kind) end
+  if group.narrow then
     local window = group.window
-    window.fresh[#window.fresh + 1] = slot
-    window.last = slot
-    window.first = math.max(window.first, window.length + #window.fresh - group.most + 1)
+    window.fresh[#window.fresh + 1] = slice
+    window.last = slice
+    window.first = max(window.first, window.length + #window.fresh - group.most + 1)
   end
-  if not group.exchange then count(group, recipient, pair, slot, ahead_of) end
+  if not group.counted then count(group, recipient, pair, begin_of(slice), ahead_of) end
   given = given + 1
+  local text = written(begin_of(slice))
   if state.open_ms <= 0 then return text end
   set('probe_until', now + probe_ms)
   return 'probe ' .. text
@@ -44,14 +45,14 @@ end
 local function one(group, place)
   local til = outage_until()
   if til then return wait_text({'outage', til}), true end
-  local slot, gap, shared_gap = slot_of(group)
-  if not slot then return wait_text(gap), true end
+  local slice, rate_wait = slice_for(group)
+  if not slice then return wait_text(rate_wait), true end
   local recipient, pair = recipient_of(group, place)
   local wait = quota_wait(group, recipient)
   if wait then return wait_text(wait), false end
   local held, ahead_of = pair_wait(group, pair)
   if held then return wait_text(held), false end
-  return spend(group, recipient, pair, slot, gap, shared_gap, ahead_of), false
+  return spend(group, recipient, pair, slice, ahead_of), false
 end
 
 local function fill(group, from, to, answer)
@@ -112,7 +113,7 @@ local function keep_window(group)
     redis.call('RPUSH', window.key, unpack(window.fresh, from, math.min(#window.fresh, from + 1999)))
   end
   redis.call('LTRIM', window.key, window.first - 1 - window.length - #window.fresh, -1)
-  redis.call('PEXPIRE', window.key, math.ceil(group.span + FARTHEST_MS + 1000))
+  redis.call('PEXPIRE', window.key, math.ceil(group.span * SLICE_MS + FARTHEST_MS + 1000))
   window.fresh = {}
 end
 
@@ -146,7 +147,7 @@ end
 for tag, sender in pairs(senders) do
   if sender.touched then
     local key = own('sender:' .. tag)
-    redis.call('HSET', key, 'line', write_line(sender.line))
+    redis.call('HSET', key, 'taken', write_taken(sender.taken, 0))
     redis.call('PEXPIRE', key, DAY_MS + 60000)
   end
 end
@@ -155,6 +156,6 @@ if recipients then
   add_scores(quota_key, uncounted)
   redis.call('PEXPIRE', quota_key, DAY_MS + 60000)
 end
-if account_line then set('line', write_line(account_line)) end
+if account then set('taken', write_taken(account.taken, account.carry)) end
 save_state()
 return {written(now), state.epoch, needs_restore and 1 or 0, answers, opened_text()}

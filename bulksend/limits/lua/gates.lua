@@ -1,21 +1,22 @@
 -- The gates, one function each; the counterpart of tests/limiter/local_permits.py.
 -- ARGV: lead, whether Redis restarted (1: yes), account rate (0: none), pair interval, pair burst, reserve, account tag,
--- epoch and time of the caller's newest answer (0: none), how many slots together and how far apart from the next ones
--- (0: as the limits say), how long a probe may be in flight, each message's group
--- (1: the first) in the order of the asks, then for each group: kind, sender tag, campaign, rate,
--- the account's quota (-1: none), campaign rate (0: none), recipients' tags, and the missed slots (empty: no message
--- had one).
+-- epoch and time of the caller's newest answer (0: none), how many messages the caller can begin in a slice (0: any
+-- number), how long a probe may be in flight, each message's group (1: the first) in the order of the asks, then for
+-- each group: kind, sender tag, campaign, rate, the account's quota (-1: none), campaign rate (0: none), recipients'
+-- tags, and whether pair rate and quota have counted its messages (1: yes).
 local lead, restarted = tonumber(ARGV[1]), ARGV[2] == '1'
 local account_rate, pair_interval, pair_burst = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local reserve, account_tag = tonumber(ARGV[6]), ARGV[7]
 local pair_tolerance = (pair_burst - 1) * pair_interval
 local seen_epoch, seen_at = tonumber(ARGV[8]), tonumber(ARGV[9])
-local together, apart_ms = tonumber(ARGV[10]), tonumber(ARGV[11])
-local probe_ms, order = tonumber(ARGV[12]), ARGV[13]
-local FIRST_GROUP, GROUP_SIZE, RECIPIENTS_READ = 14, 8, 64
-local soonest = now + math.min(math.max(lead, 0), MAX_LEAD_MS)
+local per_slice = ARGV[10] == '0' and math.huge or tonumber(ARGV[10])
+local probe_ms, order = tonumber(ARGV[11]), ARGV[12]
+local FIRST_GROUP, GROUP_SIZE, RECIPIENTS_READ = 13, 8, 64
+soonest = now + min(max(lead, 0), MAX_LEAD_MS)
 
-local account_line, account_slow
+local account
+-- How many messages of this call begin in each slice.
+local begun = {}
 local all_asks, given = 0, 0
 local senders, windows = {}, {}
 -- The recipients of the account's last 24 h, as far as this call knows them: how many, who, and those it adds.
@@ -43,23 +44,22 @@ end
 local function sender_of(tag)
   local sender = senders[tag]
   if not sender then
-    local found = redis.call('HMGET', own('sender:' .. tag), 'line', 'slow')
-    sender = {line = read_line(found[1]), slow = factor_now(found[2]), touched = false}
+    local found = redis.call('HMGET', own('sender:' .. tag), 'taken', 'slow')
+    sender = {taken = read_taken(found[1]), slow = found[2], touched = false}
     senders[tag] = sender
   end
   return sender
 end
 
 local function read_account()
-  account_slow = factor_now(state.slow)
-  if account_rate > 0 then account_line = read_line(state.line) end
+  if account_rate > 0 then account = limit_of(account_rate, read_taken(state.taken), {state.slow}, ACCOUNT_CARRY) end
 end
 
 local function read_group(at)
   local group = {
     kind = ARGV[at], sender = ARGV[at + 1], campaign = ARGV[at + 2], rate = tonumber(ARGV[at + 3]),
     quota = tonumber(ARGV[at + 4]), campaign_rate = tonumber(ARGV[at + 5]), recipients = ARGV[at + 6],
-    missed = ARGV[at + 7], exchange = ARGV[at + 7] ~= '', tags = {}, pairs = {},
+    counted = ARGV[at + 7] == '1', tags = {}, pairs = {},
   }
   group.size = #group.recipients / RECIPIENT_LENGTH
   all_asks = all_asks + group.size
@@ -67,8 +67,8 @@ local function read_group(at)
   return group
 end
 
--- A campaign's last slots, oldest first. Of a long list only as much of the beginning is read as this call can need.
--- Slots before `first` do not count any more.
+-- A campaign's last slices, one a message, oldest first. Of a long list only as much of the beginning is read as this
+-- call can need. Slices before `first` do not count any more.
 local function window_of(campaign, asks)
   local window = windows[campaign]
   if not window then
@@ -86,89 +86,70 @@ local function window_at(window, index)
   return tonumber(window.read[index] or redis.call('LINDEX', window.key, index - 1))
 end
 
--- Prepares a group: its timelines, its campaign's last slots, how far it may reach.
+-- Prepares a group: its limits, and the first and the last slice that it may have.
 local function prepare(group)
-  local sender = group.own
-  sender.touched = true
+  group.own.touched = true
   if group.quota < 0 and state.quota_known ~= 0 then
     set('quota_known', 0) -- its messages are not counted
   end
-  begin_line(sender.line, now, group.rate, sender.slow * account_slow)
-  if account_line then begin_line(account_line, now, account_rate, account_slow) end
-  for number in string.gmatch(group.missed, '%S+') do
-    local slot = tonumber(number)
-    miss(sender.line, slot, soonest)
-    if account_line then miss(account_line, slot, soonest) end
-  end
-  group.reach = {now = now, soonest = soonest, bulk = group.kind == 'marketing', code = group.kind == 'otp',
-    narrow = group.campaign_rate > 0}
-  group.limit = soonest + HORIZON_MS[group.kind]
-  group.ahead = group.limit - now
-  if group.campaign_rate > 0 then
+  group.limit = limit_of(group.rate, group.own.taken, {group.own.slow, state.slow}, 0)
+  group.bulk, group.code, group.narrow = group.kind == 'marketing', group.kind == 'otp', group.campaign_rate > 0
+  -- At least half of the first one is still ahead when its messages are ready.
+  group.first_slice = floor(soonest / SLICE_MS + 0.5)
+  group.last_slice = floor((soonest + HORIZON_MS[group.kind]) / SLICE_MS)
+  group.at, group.ahead = group.first_slice, soonest - now + HORIZON_MS[group.kind]
+  if group.narrow then
     group.window = window_of(group.campaign, all_asks)
-    group.most = math.max(1, math.ceil(group.campaign_rate - 1e-9))
-    group.span = group.most * window_ms(group.campaign_rate) / group.campaign_rate
+    group.most = max(1, math.ceil(group.campaign_rate - 1e-9))
+    group.span = math.ceil(group.most * WINDOW / group.campaign_rate)
   end
 end
 
+-- The first slice that a campaign's own rate allows: as many messages before it as a second may hold are a window ago,
+-- and the last one half of their mean distance, so that it comes in no clumps.
 local function campaign_earliest(group)
   local window = group.window
-  if not window.last then return 0 end
-  local steps = math.floor((group.span / group.most / 2 + SAME_MS) / group.own.line.step)
-  local earliest = window.last + steps * group.own.line.step
-  local count = window.length + #window.fresh
+  if not window or not window.last then return 0 end
+  local earliest, count = window.last + floor(group.span / group.most / 2), window.length + #window.fresh
   if count - window.first + 1 >= group.most then
-    earliest = math.max(earliest, window_at(window, count - group.most + 1) + group.span)
+    earliest = max(earliest, window_at(window, count - group.most + 1) + group.span)
   end
   return earliest
 end
 
--- The wait for a timeline without a slot in reach: for its frontier, or for a slot that is still reserved for others.
-local function line_wait(gate, slot, line, group)
-  return {gate, math.min(slot - group.ahead, opens(line, group.reach))}
+-- The first slice in which every limit has room for a message; or nil and the wait.
+local function slice_for(group)
+  local earliest, tight = campaign_earliest(group), group.limit
+  if earliest > group.last_slice then return nil, {'campaign_rate', begin_of(earliest) - group.ahead} end
+  for slice = max(group.at, earliest), group.last_slice do
+    if (begun[slice] or 0) < per_slice and room(group.limit, slice, group) > 0 then
+      if not account or token_for(account, slice, group) then
+        group.at = slice
+        return slice
+      end
+      tight = account
+    end
+  end
+  return nil, wait_for(tight == account and 'account_rate' or 'sender_rate', tight, group)
 end
 
--- The first slot that this caller can use: this call has taken some already.
-local function usable_from()
-  if together < 1 then return soonest end
-  return soonest + math.floor(given / together) * apart_ms
-end
-
--- The first slot that every rate allows, with its gaps in both timelines; or nil and the wait.
-local function slot_of(group)
-  local reach, limit, line = group.reach, group.limit, group.own.line
-  local earliest = usable_from()
-  if group.campaign_rate > 0 then
-    local own = campaign_earliest(group)
-    if own > limit then return nil, {'campaign_rate', own - group.ahead} end
-    earliest = math.max(earliest, own)
+local function has_room(limit, group)
+  for slice = group.first_slice, group.last_slice do
+    if token_for(limit, slice, group) then return true end
   end
-  local slot, gap = fit(line, earliest, reach, earliest > reach.soonest)
-  while slot <= limit and account_line do
-    local shared, shared_gap = fit(account_line, slot, reach, false)
-    if shared <= slot then return slot, gap, shared_gap end
-    if shared > limit then return nil, line_wait('account_rate', shared, account_line, group) end
-    slot, gap = fit(line, shared, reach, false)
-    if slot <= shared then return slot, gap, shared_gap end
-  end
-  if slot > limit then return nil, line_wait('sender_rate', slot, line, group) end
-  return slot, gap, 0
+  return false
 end
 
 local function rates_that_hold(group)
-  local found, reach = {}, group.reach
-  local function add(gate, line)
-    local at = fit(line, reach.soonest, reach, false)
-    if at > group.limit then found[#found + 1] = line_wait(gate, at, line, group) end
-  end
-  add('sender_rate', group.own.line)
-  if account_line then add('account_rate', account_line) end
-  local earliest = group.campaign_rate > 0 and campaign_earliest(group) or 0
-  if earliest > group.limit then found[#found + 1] = {'campaign_rate', earliest - group.ahead} end
+  local found = {}
+  if not has_room(group.limit, group) then found[1] = wait_for('sender_rate', group.limit, group) end
+  if account and not has_room(account, group) then found[#found + 1] = wait_for('account_rate', account, group) end
+  local earliest = campaign_earliest(group)
+  if earliest > group.last_slice then found[#found + 1] = {'campaign_rate', begin_of(earliest) - group.ahead} end
   return found
 end
 
--- Recipients are read in chunks, because a call may get far fewer slots than it asks for.
+-- Recipients are read in chunks, because a call may get far fewer permits than it asks for.
 -- `pairs_known`: by sender and recipient, until when their messages fill their interval (0: not at all).
 local pairs_known = {}
 
@@ -180,7 +161,7 @@ local function read_recipients(group, from)
     tags[#tags + 1], pairs_read[#pairs_read + 1] = tag, pair
     group.tags[place], group.pairs[place] = tag, pair
   end
-  if group.exchange then return end
+  if group.counted then return end
   local found = redis.call('ZMSCORE', own('pairs'), unpack(pairs_read))
   for i, pair in ipairs(pairs_read) do
     if not pairs_known[pair] then pairs_known[pair] = tonumber(found[i] or 0) end
@@ -222,15 +203,15 @@ local function quota_leaves(over)
 end
 
 local function quota_wait(group, recipient)
-  if group.quota < 0 or group.exchange then return nil end
+  if group.quota < 0 or group.counted then return nil end
   local known, most = recipients_now(), group.quota
-  if group.reach.bulk then most = group.quota - math.floor(group.quota * reserve) end
+  if group.bulk then most = group.quota - math.floor(group.quota * reserve) end
   if known < most or counted[recipient] then return nil end
   return {'quota', quota_leaves(known - most)}
 end
 
 local function pair_wait(group, pair)
-  if group.exchange then return nil end
+  if group.counted then return nil end
   local ahead_of = math.max(pairs_known[pair], state.pair_floor)
   local opens_at = ahead_of - pair_tolerance
   if opens_at > now then return {'pair_rate', opens_at} end

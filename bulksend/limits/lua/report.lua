@@ -8,7 +8,7 @@ local changed_paces = {}
 local function slowed(text, field)
   local at = text and tonumber(string.match(text, '%S+ (%S+)'))
   if at and tonumber(string.match(text, '%S+')) < 1 and now - at < SLOW_EVERY_MS then return nil end
-  local before = factor_now(text)
+  local before = factor_at(text, now)
   local after = math.max(SLOWEST, before / 2)
   if after < before then
     for _, each in ipairs({field, string.format('%.17g', before), string.format('%.17g', after)}) do

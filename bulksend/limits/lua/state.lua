@@ -38,6 +38,7 @@ local function begin_epoch(pair_tolerance, id, seen_epoch)
   state, changed = {}, {}
   for _, name in ipairs(NUMBERS) do state[name] = 0 end
   set('epoch', string.format('%.0f', math.max(now * 1000, after)))
+  set('layout', LAYOUT)
   set('server', id)
   set('began', now)
   set('cold_until', now + BLACKOUT_MS)
@@ -50,9 +51,9 @@ local function forgot(seen_epoch, seen_at)
   return seen_epoch > epoch or (seen_epoch == epoch and state.last < seen_at - 1)
 end
 
--- Whether there is no memory, or one of another process or of a later time.
+-- Whether there is no memory, or one of another process, of another program or of a later time.
 local function is_lost(id)
-  return not state.epoch or now < state.last - CLOCK_BACK_MS or (id ~= '' and state.server ~= id)
+  return not state.epoch or state.layout ~= LAYOUT or now < state.last - CLOCK_BACK_MS or (id ~= '' and state.server ~= id)
 end
 
 -- `restarted`: Redis did not know the caller's script. Where Redis hides its run id, this counts as a restart.
@@ -77,12 +78,13 @@ local function save_state()
   redis.call('HSET', KEYS[1], unpack(flat))
 end
 
-local function factor_now(text)
+-- The part of a rate that is used at an instant after the vendor throttled it: see report.lua for the text.
+local function factor_at(text, instant)
   if not text then return 1 end
   local factor, at = string.match(text, '(%S+) (%S+)')
   factor = tonumber(factor)
   if factor >= 1 then return 1 end
-  return math.min(1, factor + (1 - factor) * math.max(0, now - tonumber(at)) / CLIMB_MS)
+  return math.min(1, factor + (1 - factor) * math.max(0, instant - tonumber(at)) / CLIMB_MS)
 end
 
 local function outage_until()

@@ -19,9 +19,9 @@ def test_the_package_exports_exactly_these_names() -> None:
         "Permits",
         "RedisPermits",
         "Reported",
+        "SLICE_MS",
         "SenderLimits",
         "Slowed",
-        "Spacing",
         "Wait",
     ]
 

@@ -21,7 +21,7 @@ from bulksend.ledger.pauses import Pauses
 from bulksend.ledger.release import Release
 from bulksend.ledger.settle import Settlement
 from bulksend.ledger.write_ahead import Opening
-from bulksend.limits import Ask, Grant, SenderLimits, Spacing
+from bulksend.limits import Ask, Grant, SenderLimits
 from bulksend.messaging import Accepted, Answer, Evidence, Kind, NotSent, OnUnknown, Scope
 from tests.limiter.local_permits import LocalPermits
 from worker.recovery.flight_recorder import FlightRecorder
@@ -299,11 +299,11 @@ class MemoryLimiter(LocalPermits):
         self.asked: list[str] = []
         """The recipients that were asked for, in order."""
 
-    def ask(self, asks: Sequence[Ask], *, lead_ms: float, spacing: Spacing | None = None) -> Grant:
+    def ask(self, asks: Sequence[Ask], *, lead_ms: float, per_slice: int | None = None) -> Grant:
         if self.is_away:
             raise redis.ConnectionError("Connection refused")
         self.asked += [ask.recipient for ask in asks]
-        return super().ask(asks, lead_ms=lead_ms, spacing=spacing)
+        return super().ask(asks, lead_ms=lead_ms, per_slice=per_slice)
 
     def pause(self, scope: Scope, id: str, why_code: str = "") -> None:
         super().pause(scope, id, why_code)

@@ -227,13 +227,13 @@ def test_a_stop_saves_the_results_that_the_ledger_does_not_take(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("idle", [100, 0], ids=["connected", "not connected"])
-def test_a_stop_without_a_limiter_queues_again_what_has_an_open_attempt_and_missed_its_slot(
+def test_a_stop_without_a_limiter_queues_again_what_has_an_open_attempt_and_missed_its_slice(
     tmp_path: Path, idle: int
 ) -> None:
     async def main(loop: VirtualTimeLoop) -> None:
         async with rig(loop, tmp_path, map(a_message, ids(5)), stop_grace_seconds=2.0) as at:
             at.vendor.idle = idle
-            loop.work_s = 0.5  # the write-ahead takes longer than the lead: every slot is missed
+            loop.work_s = 0.5  # the write-ahead takes longer than the lead: every slice is missed
             at.offer(*ids(5))
             await until(lambda: len(at.calls.ids("open")) == 5)
             at.limiter.is_away = True
@@ -244,7 +244,7 @@ def test_a_stop_without_a_limiter_queues_again_what_has_an_open_attempt_and_miss
     run(main)
 
 
-def test_what_expires_without_a_limiter_goes_back_to_the_ledger_and_takes_no_slot_later(
+def test_what_expires_without_a_limiter_goes_back_to_the_ledger_and_takes_no_permit_later(
     tmp_path: Path,
 ) -> None:
     async def main(loop: VirtualTimeLoop) -> None:

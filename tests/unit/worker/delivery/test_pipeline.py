@@ -276,7 +276,7 @@ def test_a_lost_lease_drops_the_messages_without_an_attempt(tmp_path: Path) -> N
     run(main)
 
 
-def test_a_missed_slot_is_exchanged_for_another(tmp_path: Path) -> None:
+def test_what_missed_its_slice_gets_another(tmp_path: Path) -> None:
     async def main(loop: VirtualTimeLoop) -> None:
         async with rig(loop, tmp_path) as at:
             await asyncio.sleep(1.0)
@@ -285,13 +285,13 @@ def test_a_missed_slot_is_exchanged_for_another(tmp_path: Path) -> None:
             await until(lambda: bool(at.calls.ids("open")))
             loop.work_s = 0.001
             await at.until_empty()
-            assert at.totals.missed_slots == 1
+            assert at.totals.missed_slices == 1
             assert at.calls.of("1") == ["claim", "open", "post", "settle"]
 
     run(main)
 
 
-def test_an_exchange_that_a_pause_blocks_is_settled_as_not_sent(tmp_path: Path) -> None:
+def test_what_missed_its_slice_and_a_pause_blocks_is_settled_as_not_sent(tmp_path: Path) -> None:
     async def main(loop: VirtualTimeLoop) -> None:
         async with rig(loop, tmp_path) as at:
             await asyncio.sleep(1.0)

@@ -14,7 +14,7 @@ def after(size: BatchSize, batches: int, *, missed: int = 0, share: float = 1.0)
     return size.size
 
 
-def test_a_full_batch_without_missed_slots_grows_the_next_by_two() -> None:
+def test_a_full_batch_without_missed_slices_grows_the_next_by_two() -> None:
     assert after(BatchSize(250), 12) == 40 + 2 * 11
 
 
@@ -22,11 +22,11 @@ def test_a_batch_that_is_not_full_does_not_grow_the_next() -> None:
     assert after(BatchSize(250), 50, share=0.5) == 40
 
 
-def test_many_missed_slots_shrink_the_next_batch_by_a_fifth() -> None:
+def test_many_missed_slices_shrink_the_next_batch_by_a_fifth() -> None:
     assert after(BatchSize(250), 2, missed=25) == int(40 * 0.8)
 
 
-def test_a_few_missed_slots_do_not_shrink_the_next_batch() -> None:
+def test_a_few_missed_slices_do_not_shrink_the_next_batch() -> None:
     assert after(BatchSize(250), 20, missed=20) >= 40
 
 

@@ -20,7 +20,6 @@ from bulksend.limits import (
     Permits,
     Reported,
     SenderLimits,
-    Spacing,
     Wait,
 )
 from bulksend.messaging import Kind, Scope
@@ -29,9 +28,8 @@ from worker.permits.permit_queue import (
     IDLE_INTERVAL_S,
     MAX_BATCHES_LATE,
     MAX_CLOCK_CALLS,
-    OTP_EXCHANGE_LEAD_S,
     OTP_LEAD_FACTOR,
-    PARTS_PER_BATCH,
+    OTP_MISSED_LEAD_S,
     PermitQueue,
 )
 from worker.permits.sender_queue import Blocked, Slot
@@ -52,11 +50,11 @@ class ScriptedPermits:
         self._slow = slow
         self.calls: list[list[Ask]] = []
         self.leads_ms: list[float] = []
-        self.spacings: list[Spacing | None] = []
+        self.per_slice: list[int | None] = []
         self.empty_calls = 0
         self.called = threading.Event()
 
-    def ask(self, asks: Sequence[Ask], *, lead_ms: float, spacing: Spacing | None = None) -> Grant:
+    def ask(self, asks: Sequence[Ask], *, lead_ms: float, per_slice: int | None = None) -> Grant:
         self._slow -= 1
         if self._slow >= 0:
             time.sleep(0.020)
@@ -66,7 +64,7 @@ class ScriptedPermits:
             return Grant((), 1000.0)
         self.calls.append(list(asks))
         self.leads_ms.append(lead_ms)
-        self.spacings.append(spacing)
+        self.per_slice.append(per_slice)
         return Grant(tuple(self._rule(len(self.calls), ask) for ask in asks), 1000.0)
 
     def peek(self, ask: Ask) -> tuple[Wait, ...]:
@@ -104,9 +102,9 @@ def an_ask(
     *,
     sender: str = SENDER,
     rate: float = 100.0,
-    missed: float | None = None,
+    counted: bool = False,
 ) -> Ask:
-    return Ask(kind, sender, campaign, recipient, SenderLimits(rate, None), None, missed)
+    return Ask(kind, sender, campaign, recipient, SenderLimits(rate, None), None, counted)
 
 
 def with_queue(
@@ -141,7 +139,7 @@ async def all_of(queue: PermitQueue, asks: Iterable[Ask]) -> list[Slot | Blocked
 
 
 def test_a_limiter_without_requests_is_called_again_so_that_a_loss_of_its_data_is_noticed() -> None:
-    permits = ScriptedPermits(lambda call, ask: Permit(1000.0, 8.0))
+    permits = ScriptedPermits(lambda call, ask: Permit(1000.0))
 
     async def act(queue: PermitQueue) -> None:
         while permits.empty_calls < 5:
@@ -153,7 +151,7 @@ def test_a_limiter_without_requests_is_called_again_so_that_a_loss_of_its_data_i
 
 
 def test_the_limiter_is_called_before_the_first_request() -> None:
-    permits = ScriptedPermits(lambda call, ask: Permit(1000.0, 8.0))
+    permits = ScriptedPermits(lambda call, ask: Permit(1000.0))
 
     async def act(queue: PermitQueue) -> None:
         await asyncio.to_thread(permits.called.wait, 10)
@@ -164,7 +162,7 @@ def test_the_limiter_is_called_before_the_first_request() -> None:
 
 
 def test_five_campaigns_of_one_sender_share_its_rate_equally() -> None:
-    permits = ScriptedPermits(lambda call, ask: Permit(1000.0, 8.0))
+    permits = ScriptedPermits(lambda call, ask: Permit(1000.0))
     asks = [an_ask(f"{campaign}{n}", campaign) for campaign in "abcde" for n in range(20)]
 
     async def act(queue: PermitQueue) -> None:
@@ -179,7 +177,7 @@ def test_five_campaigns_of_one_sender_share_its_rate_equally() -> None:
 
 def test_a_saturated_sender_is_asked_for_once_an_interval_for_any_number_of_campaigns() -> None:
     permits = ScriptedPermits(
-        lambda call, ask: Permit(1000.0, 8.0) if call % 2 else Wait(Gate.SENDER_RATE, 1000.0)
+        lambda call, ask: Permit(1000.0) if call % 2 else Wait(Gate.SENDER_RATE, 1000.0)
     )
 
     async def act(queue: PermitQueue) -> None:
@@ -193,7 +191,7 @@ def test_a_saturated_sender_is_asked_for_once_an_interval_for_any_number_of_camp
 def test_a_wait_for_a_pair_rate_is_retried_once_and_does_not_block_other_messages() -> None:
     def rule(call: int, ask: Ask) -> Permit | Wait:
         first = call == 1 and ask.recipient == "pair"
-        return Wait(Gate.PAIR_RATE, 1200.0) if first else Permit(1000.0, 8.0)
+        return Wait(Gate.PAIR_RATE, 1200.0) if first else Permit(1000.0)
 
     permits = ScriptedPermits(rule)
 
@@ -256,7 +254,7 @@ def test_requests_are_asked_for_again_after_a_failure_of_the_limiter() -> None:
     def rule(call: int, ask: Ask) -> Permit | Wait:
         if call == 1:
             raise ConnectionError
-        return Permit(1000.0, 8.0)
+        return Permit(1000.0)
 
     async def act(queue: PermitQueue) -> None:
         assert len(await all_of(queue, [an_ask(str(n)) for n in range(5)])) == 5
@@ -265,7 +263,7 @@ def test_requests_are_asked_for_again_after_a_failure_of_the_limiter() -> None:
 
 
 def test_senders_take_turns_when_there_is_capacity_for_one_post() -> None:
-    permits = ScriptedPermits(lambda call, ask: Permit(1000.0, 8.0))
+    permits = ScriptedPermits(lambda call, ask: Permit(1000.0))
     asks = [
         an_ask(f"{sender}{n}", sender=sender) for sender in ("447700900001", "447700900002") for n in range(3)
     ]
@@ -279,7 +277,7 @@ def test_senders_take_turns_when_there_is_capacity_for_one_post() -> None:
 
 
 def test_otp_is_asked_for_before_marketing() -> None:
-    permits = ScriptedPermits(lambda call, ask: Permit(1000.0, 8.0))
+    permits = ScriptedPermits(lambda call, ask: Permit(1000.0))
 
     async def act(queue: PermitQueue) -> None:
         await all_of(queue, [an_ask("blast"), an_ask("code", kind=Kind.OTP)])
@@ -289,7 +287,7 @@ def test_otp_is_asked_for_before_marketing() -> None:
 
 
 def test_requests_wait_until_a_fast_call_has_shown_the_limiters_clock() -> None:
-    permits = ScriptedPermits(lambda call, ask: Permit(1000.0, 8.0), slow=3)
+    permits = ScriptedPermits(lambda call, ask: Permit(1000.0), slow=3)
 
     async def act(queue: PermitQueue) -> None:
         await all_of(queue, [an_ask("one")])
@@ -300,7 +298,7 @@ def test_requests_wait_until_a_fast_call_has_shown_the_limiters_clock() -> None:
 
 
 def test_a_limiter_that_is_always_slow_is_asked_after_the_last_measuring_call() -> None:
-    permits = ScriptedPermits(lambda call, ask: Permit(1000.0, 8.0), slow=MAX_CLOCK_CALLS + 1)
+    permits = ScriptedPermits(lambda call, ask: Permit(1000.0), slow=MAX_CLOCK_CALLS + 1)
 
     async def act(queue: PermitQueue) -> None:
         await all_of(queue, [an_ask("one")])
@@ -310,7 +308,7 @@ def test_a_limiter_that_is_always_slow_is_asked_after_the_last_measuring_call() 
 
 
 def test_a_fast_sender_gets_batches_of_the_size_that_can_start_in_time_at_their_interval() -> None:
-    permits = ScriptedPermits(lambda call, ask: Permit(1000.0, 8.0))
+    permits = ScriptedPermits(lambda call, ask: Permit(1000.0))
     began: list[float] = []
 
     async def act(queue: PermitQueue) -> None:
@@ -324,18 +322,15 @@ def test_a_fast_sender_gets_batches_of_the_size_that_can_start_in_time_at_their_
     assert sizes[0] == 40
     assert max(sizes) <= 40 + 2 * len(sizes)
     assert all(
-        spacing is not None and spacing.together * PARTS_PER_BATCH >= size
-        for size, spacing in zip(sizes, permits.spacings, strict=True)
+        per_slice is not None and per_slice >= size
+        for size, per_slice in zip(sizes, permits.per_slice, strict=True)
     )
-    assert {spacing.apart_ms * PARTS_PER_BATCH for spacing in permits.spacings if spacing is not None} == {
-        BATCH_INTERVAL_S * 1000
-    }
     # Six batches take five intervals, less those that a late loop may ask for at once.
     assert began[1] - began[0] >= (len(sizes) - 1 - MAX_BATCHES_LATE) * BATCH_INTERVAL_S
 
 
 def test_the_lead_is_at_most_the_write_ahead_and_the_extra_lead() -> None:
-    permits = ScriptedPermits(lambda call, ask: Permit(1000.0, 8.0))
+    permits = ScriptedPermits(lambda call, ask: Permit(1000.0))
 
     async def act(queue: PermitQueue) -> None:
         blast = asyncio.ensure_future(all_of(queue, [an_ask(f"{n}", rate=100_000.0) for n in range(400)]))
@@ -351,7 +346,7 @@ def test_the_lead_is_at_most_the_write_ahead_and_the_extra_lead() -> None:
 
 
 def test_an_otp_does_not_wait_for_a_batch_and_its_lead_is_short() -> None:
-    permits = ScriptedPermits(lambda call, ask: Permit(1000.0, 8.0))
+    permits = ScriptedPermits(lambda call, ask: Permit(1000.0))
 
     async def act(queue: PermitQueue) -> None:
         blast = asyncio.ensure_future(all_of(queue, [an_ask(f"{n}", rate=100_000.0) for n in range(400)]))
@@ -366,14 +361,14 @@ def test_an_otp_does_not_wait_for_a_batch_and_its_lead_is_short() -> None:
     assert permits.leads_ms[at] == 5.0 * OTP_LEAD_FACTOR
 
 
-def test_an_exchange_is_asked_for_first_and_with_the_usual_lead() -> None:
-    permits = ScriptedPermits(lambda call, ask: Permit(1000.0, 8.0))
+def test_what_missed_its_slice_is_asked_for_first_and_with_the_usual_lead() -> None:
+    permits = ScriptedPermits(lambda call, ask: Permit(1000.0))
 
     async def act(queue: PermitQueue) -> None:
         await all_of(
             queue,
             [an_ask(f"{n}", rate=100_000.0) for n in range(60)]
-            + [an_ask("late", rate=100_000.0, missed=990.0)],
+            + [an_ask("late", rate=100_000.0, counted=True)],
         )
 
     with_queue(permits, act)
@@ -381,18 +376,18 @@ def test_an_exchange_is_asked_for_first_and_with_the_usual_lead() -> None:
     assert permits.leads_ms[0] == pytest.approx(5.0 + PermitQueue.extra_lead_s(Kind.MARKETING) * 1000)
 
 
-def test_the_exchange_of_an_otp_has_a_short_lead() -> None:
-    permits = ScriptedPermits(lambda call, ask: Permit(1000.0, 8.0))
+def test_an_otp_that_missed_its_slice_has_a_short_lead() -> None:
+    permits = ScriptedPermits(lambda call, ask: Permit(1000.0))
 
     async def act(queue: PermitQueue) -> None:
-        await all_of(queue, [an_ask("late", kind=Kind.OTP, missed=990.0), an_ask("other", missed=990.0)])
+        await all_of(queue, [an_ask("late", kind=Kind.OTP, counted=True), an_ask("other", counted=True)])
 
     with_queue(permits, act)
-    assert permits.leads_ms[0] == OTP_EXCHANGE_LEAD_S * 1000
+    assert permits.leads_ms[0] == OTP_MISSED_LEAD_S * 1000
 
 
-def test_many_missed_slots_make_the_batches_smaller() -> None:
-    permits = ScriptedPermits(lambda call, ask: Permit(1000.0, 8.0))
+def test_many_missed_slices_make_the_batches_smaller() -> None:
+    permits = ScriptedPermits(lambda call, ask: Permit(1000.0))
 
     async def act(queue: PermitQueue) -> None:
         await all_of(queue, [an_ask(f"{n}", rate=100_000.0) for n in range(40)])
@@ -404,15 +399,14 @@ def test_many_missed_slots_make_the_batches_smaller() -> None:
     assert len(permits.calls[2]) == 32
 
 
-def test_an_exchange_that_has_to_wait_is_retried_without_other_requests() -> None:
+def test_what_missed_its_slice_and_has_to_wait_is_retried_without_other_requests() -> None:
     permits = ScriptedPermits(
-        lambda call, ask: Permit(1000.0, 8.0) if call == 2 else Wait(Gate.SENDER_RATE, 1010.0)
+        lambda call, ask: Permit(1000.0) if call == 2 else Wait(Gate.SENDER_RATE, 1010.0)
     )
 
     async def act(queue: PermitQueue) -> None:
         async with asyncio.timeout(5):
-            assert isinstance(await queue.acquire(an_ask("late", missed=990.0)), Slot)
+            assert isinstance(await queue.acquire(an_ask("late", counted=True)), Slot)
 
     with_queue(permits, act)
-    # The missed slot is named once.
-    assert [(ask.exchange, ask.missed_ms) for (ask,) in permits.calls] == [(True, 990.0), (True, 0.0)]
+    assert [ask.counted for (ask,) in permits.calls] == [True, True]
