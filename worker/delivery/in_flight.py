@@ -100,8 +100,6 @@ class InFlightTable:
         self.posting = 0
         """How many POSTs are under way."""
         self._bulk_posting = 0
-        self.capacity_freed = asyncio.Event()
-        """Set and cleared at once whenever another POST may start."""
         self.empty = asyncio.Event()
         """Set while no message is in flight."""
         self.empty.set()
@@ -133,22 +131,28 @@ class InFlightTable:
         self.empty.clear()
 
     def count_permit(self, message: InFlightMessage) -> None:
-        """The message has its permit: it takes capacity until it is removed."""
+        """The message has its permit: it takes capacity until it loses that or is removed."""
         message.has_permit = True
         self._with_permit += 1
         self._otp_with_permit += message.claimed.kind is Kind.OTP
+
+    def lose_permit(self, message: InFlightMessage) -> None:
+        """The message missed its slice. If it kept its capacity, all could miss theirs at once and wait for each
+        other.
+        """
+        if message.has_permit:
+            message.has_permit = False
+            self._with_permit -= 1
+            self._otp_with_permit -= message.claimed.kind is Kind.OTP
 
     def remove(self, message: InFlightMessage) -> None:
         """Remove a message that was settled, given back or lost. Does nothing the second time."""
         if message.stage is Stage.REMOVED:
             return
         message.stage = Stage.REMOVED
-        kind = message.claimed.kind
         if self._messages.pop(message.claimed.id, None) is not None:
-            self._per_lane[kind] -= 1
-        if message.has_permit:
-            self._with_permit -= 1
-            self._otp_with_permit -= kind is Kind.OTP
+            self._per_lane[message.claimed.kind] -= 1
+        self.lose_permit(message)
         if not self._messages:
             self.empty.set()
 
@@ -190,17 +194,9 @@ class InFlightTable:
             return self.posting < capacity
         return self.posting < capacity and self._bulk_posting < self._bulk_capacity
 
-    async def wait_for_capacity(self, lane: Kind) -> None:
-        """Wait until another POST of a lane may start: more got permits ahead than were answered since."""
-        while not self.has_capacity(lane):
-            await self.capacity_freed.wait()
-
     def mark_settled(self, attempt_id: str) -> None:
         """The ledger has the result of an attempt."""
-        takes_capacity = len(self.unsettled) > self.capacity // 2
         self.unsettled.pop(attempt_id, None)
-        if takes_capacity:
-            self._signal_capacity()
 
     def post_started(self, lane: Kind) -> None:
         """A POST starts."""
@@ -211,8 +207,3 @@ class InFlightTable:
         """A POST ended, with or without an answer."""
         self.posting -= 1
         self._bulk_posting -= lane is not Kind.OTP
-        self._signal_capacity()
-
-    def _signal_capacity(self) -> None:
-        self.capacity_freed.set()
-        self.capacity_freed.clear()

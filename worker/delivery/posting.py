@@ -71,7 +71,7 @@ class Posting:
                 self._deps.permits.count_missed()
                 self._ask_again(message)
             elif not self._in_flight.has_capacity(message.claimed.kind):
-                self._settling.spawn(message, self._ask_again_with_capacity(message))
+                self._ask_again(message)
             elif not self._post_now(message):
                 self._start_task(message, was_connected=True)
         except Exception as error:  # noqa: BLE001 - see Settling.handle_bug
@@ -141,11 +141,11 @@ class Posting:
         while not (
             await self._wait_for_slice(message.slot, was_connected) and self._in_flight.has_capacity(lane)
         ):
-            await self._in_flight.wait_for_capacity(lane)
             self._give_up_slice(message)
             answer = await self._deps.permits.acquire(self._deps.ask(message.claimed, again=True))
             if isinstance(answer, Blocked):
                 return _not_sent(answer)
+            self._in_flight.count_permit(message)
             message.slot, was_connected = answer, False
         return self._last_check(message)
 
@@ -192,14 +192,9 @@ class Posting:
         ask = self._deps.ask(message.claimed, again=True)
         self._deps.permits.submit(ask, message, message.deadline)
 
-    async def _ask_again_with_capacity(self, message: InFlightMessage) -> None:
-        """Another slice is useless before there is capacity: more got permits ahead than were answered since."""
-        await self._in_flight.wait_for_capacity(message.claimed.kind)
-        if message.stage is Stage.OPEN:
-            self._ask_again(message)
-
     def _give_up_slice(self, message: InFlightMessage) -> None:
         self._deps.totals.missed_slices += 1
+        self._in_flight.lose_permit(message)
         self._settling.end_probe(message)
 
     def on_other_slice(self, message: InFlightMessage, answer: Slot | Blocked) -> None:
@@ -208,6 +203,7 @@ class Posting:
             if isinstance(answer, Blocked):
                 self._settling.settle(message, Answer(_not_sent(answer), Evidence()), 0.0)
                 return
+            self._in_flight.count_permit(message)
             message.slot = answer
             self.schedule(message)
         except Exception as error:  # noqa: BLE001 - see Settling.handle_bug

@@ -42,11 +42,6 @@ CAPACITY_POLL_S = 0.010
 #: batches one after another, for one slice after another.
 BATCH_INTERVAL_S = SLICE_MS / 1000
 MAX_BATCHES_LATE = 3
-#: The lead of an OTP message that missed its slice: its attempt is open already, only the answer has to arrive. Other
-#: lanes use the usual lead: they miss slices when the machine is busy.
-OTP_MISSED_LEAD_S = 0.005
-#: Messages of other lanes that missed their slices are collected for this long: one call costs as much as many permits.
-MISSED_INTERVAL_S = SLICE_MS / 1000
 #: The clock is measured until its error is below this; slices allow 12.5 ms for the error and for latency together.
 MAX_CLOCK_ERROR_MS = 0.5
 #: ... but with at most this many calls: a distant Redis never gets below it.
@@ -66,8 +61,8 @@ _AHEAD_S = {Kind.OTP: 1.0, Kind.UTILITY: 0.25, Kind.MARKETING: 0.1}
 #: would make other messages miss their slices.
 BLOCKED_PER_TURN, BLOCKED_INTERVAL_S = 50, 0.004
 
-_Key = tuple[Kind, bool, str]
-"""Lane, whether it is a first request and none after a missed slice, sender."""
+_Key = tuple[Kind, str]
+"""Lane and sender."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +118,6 @@ class PermitQueue:
         self._batch_size = BatchSize(most)
         self._batch_at = 0.0
         """When the next batch is asked for."""
-        self._missed_at = 0.0
-        """When requests after a missed slice, of lanes other than OTP, are asked for next."""
         self._opened_ms = 0.0
         """When the circuit breaker opened last, as far as is known here, by the limiter's clock."""
 
@@ -135,13 +128,20 @@ class PermitQueue:
         return await future
 
     def submit(self, ask: Ask, future: PermitFuture, deadline: float | None = None) -> None:
-        """The same as ``acquire``, answered to ``future``. ``deadline``: see PermitRequest."""
-        self._queue_of(ask).add(PermitRequest(ask, future, deadline))
+        """The same as ``acquire``, answered to ``future``. ``deadline``: see PermitRequest.
+
+        What missed its slice goes before all others of its campaign: its attempt is open.
+        """
+        queue, request = self._queue_of(ask), PermitRequest(ask, future, deadline)
+        if ask.counted:
+            queue.put_back(request)
+        else:
+            queue.add(request)
         self._wake.set()
 
     def move_to_front(self, ask: Ask, future: PermitFuture) -> None:
         """Let a request be the next of its campaign, if it waits."""
-        queue = self._queues.get((ask.kind, not ask.counted, ask.sender))
+        queue = self._queues.get((ask.kind, ask.sender))
         if queue is not None:
             queue.move_to_front(ask.campaign_id, future)
 
@@ -172,7 +172,7 @@ class PermitQueue:
         self._batch_size.count_missed()
 
     def _queue_of(self, ask: Ask) -> SenderQueue:
-        key = (ask.kind, not ask.counted, ask.sender)
+        key = (ask.kind, ask.sender)
         queue = self._queues.get(key)
         if queue is None:
             queue = self._queues[key] = SenderQueue(_AHEAD_S[ask.kind], self._weight)
@@ -234,21 +234,15 @@ class PermitQueue:
         return await asyncio.get_running_loop().run_in_executor(self._executor, call)
 
     def _next_batch(self, now: float) -> _Batch:
-        """What to ask for now: OTP and what missed its slice at once, the other lanes in a batch each slice."""
+        """What to ask for now: OTP at once, the other lanes in a batch each slice."""
         lead = self._lead_ms(Kind.MARKETING) / 1000
-        missed, missed_at = self._take_missed(now)
-        if missed:
-            is_otp = missed[0].ask.kind is Kind.OTP
-            missed_lead = OTP_MISSED_LEAD_S if is_otp else lead + self.extra_lead_s(Kind.MARKETING)
-            return _Batch(missed, missed_lead, None, self._batch_size.size)
-        otp_keys = [key for key in self._queues if key[1] and key[0] is Kind.OTP]
+        otp_keys = [key for key in self._queues if key[0] is Kind.OTP]
         otp, otp_at = self._take(otp_keys, self._most, now)
         if otp:
             return _Batch(otp, OTP_LEAD_FACTOR * self._lead_ms(Kind.OTP) / 1000, None)
-        next_at = _earlier(missed_at, otp_at)
-        bulk_keys = [key for key in self._queues if key[1] and key[0] is not Kind.OTP]
+        bulk_keys = [key for key in self._queues if key[0] is not Kind.OTP]
         if now < self._batch_at:
-            return _Batch([], lead, _earlier(next_at, self._batch_at if bulk_keys else None))
+            return _Batch([], lead, _earlier(otp_at, self._batch_at if bulk_keys else None))
         bulk, bulk_at = self._take(bulk_keys, min(self._most, self._batch_size.size), now)
         if bulk:
             self._batch_size.next_batch(len(bulk))
@@ -257,34 +251,17 @@ class PermitQueue:
             batch_at = max(self._batch_at, oldest)
             lead += batch_at - oldest
             self._batch_at = batch_at + BATCH_INTERVAL_S
-        return _Batch(bulk, lead, _earlier(next_at, bulk_at), self._batch_size.size)
-
-    def _take_missed(self, now: float) -> tuple[list[PermitRequest], float | None]:
-        """Requests after a missed slice to ask for now; if there are none, when to look again."""
-        keys = [key for key in self._queues if not key[1]]
-        if not keys:
-            return [], None
-        if now < self._missed_at:
-            otp, otp_at = self._take([key for key in keys if key[0] is Kind.OTP], self._most, now)
-            return otp, _earlier(otp_at, self._missed_at)
-        missed, missed_at = self._take(keys, self._most, now)
-        if missed:
-            self._missed_at = now + MISSED_INTERVAL_S
-        return missed, missed_at
+        return _Batch(bulk, lead, _earlier(otp_at, bulk_at), self._batch_size.size)
 
     def _take(self, keys: list[_Key], most: int, now: float) -> tuple[list[PermitRequest], float | None]:
         """Requests of these queues, the best lane first; if there are none now, when there may be some."""
         taken: list[PermitRequest] = []
         next_at: float | None = None
         left = {lane: self._capacity(lane) for lane in {key[0] for key in keys}}
-        for key in sorted(keys, key=lambda k: (LANES.index(k[0]), k[1])):
-            queue = self._queues[key]
-            # What missed its slice has its capacity already. If it needed capacity again, all messages with a permit
-            # could miss their slices at once and wait for each other forever.
-            capacity = left[key[0]] if key[1] else most
+        for key in sorted(keys, key=lambda k: LANES.index(k[0])):
+            queue, capacity = self._queues[key], left[key[0]]
             requests = queue.take(min(most - len(taken), capacity), now) if capacity > 0 else []
-            if key[1]:
-                left[key[0]] -= len(requests)
+            left[key[0]] -= len(requests)
             taken += requests
             if requests:
                 # Move the queue behind the lane's other senders: they take turns where capacity is short.

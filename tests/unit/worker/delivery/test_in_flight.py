@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle as Of
@@ -144,39 +142,40 @@ def test_a_tenth_of_the_capacity_is_reserved_for_otp() -> None:
     assert table.has_capacity(Kind.OTP)
 
 
-def test_a_post_takes_capacity_from_its_start_to_its_end_and_wakes_what_waits_for_it() -> None:
-    async def main() -> None:
-        table = a_table(capacity=1)
-        table.post_started(Kind.OTP)
-        assert not table.has_capacity(Kind.OTP)
-        waiting = asyncio.create_task(table.wait_for_capacity(Kind.OTP))
-        await asyncio.sleep(0)
-        assert not waiting.done()
-        table.post_ended(Kind.OTP)
-        await asyncio.wait_for(waiting, 30)
-        assert table.has_capacity(Kind.OTP)
+def test_a_post_takes_capacity_from_its_start_to_its_end() -> None:
+    table = a_table(capacity=1)
+    table.post_started(Kind.OTP)
+    assert not table.has_capacity(Kind.OTP)
+    table.post_ended(Kind.OTP)
+    assert table.has_capacity(Kind.OTP)
 
-    asyncio.run(main())
+
+def test_what_missed_its_slice_takes_no_capacity_until_it_has_another() -> None:
+    table = a_table(capacity=10)
+    codes = [a_message(str(n), Kind.OTP) for n in range(10)]
+    for message in codes:
+        table.add(message)
+        table.count_permit(message)
+    assert table.expected_capacity(Kind.OTP, NOW, 0.0) == 0
+    for message in codes[:3]:
+        table.lose_permit(message)
+        table.lose_permit(message)
+    assert table.expected_capacity(Kind.OTP, NOW, 0.0) == 3
+    table.remove(codes[0])
+    assert table.expected_capacity(Kind.OTP, NOW, 0.0) == 3
 
 
 def test_unsettled_answers_beyond_half_of_the_capacity_take_capacity() -> None:
     """Beside 100 POSTs 94 answers waited for a ledger that stood still: all were unknown after a kill."""
-
-    async def main() -> None:
-        table = a_table(capacity=10)
-        began = 0
-        while table.has_capacity(Kind.OTP):
-            table.post_started(Kind.OTP)
-            table.post_ended(Kind.OTP)
-            table.unsettled[str(began)] = Settlement(
-                "m", str(began), Unknown("?"), Evidence(), None, Status.UNKNOWN, None, 1, 0, ""
-            )
-            began += 1
-        assert began == 15
-        waiting = asyncio.create_task(table.wait_for_capacity(Kind.OTP))
-        await asyncio.sleep(0)
-        assert not waiting.done()
-        table.mark_settled("0")
-        await asyncio.wait_for(waiting, 30)
-
-    asyncio.run(main())
+    table = a_table(capacity=10)
+    began = 0
+    while table.has_capacity(Kind.OTP):
+        table.post_started(Kind.OTP)
+        table.post_ended(Kind.OTP)
+        table.unsettled[str(began)] = Settlement(
+            "m", str(began), Unknown("?"), Evidence(), None, Status.UNKNOWN, None, 1, 0, ""
+        )
+        began += 1
+    assert began == 15
+    table.mark_settled("0")
+    assert table.has_capacity(Kind.OTP)

@@ -9,8 +9,6 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-import pytest
-
 from bulksend.limits import (
     Ask,
     Gate,
@@ -29,7 +27,6 @@ from worker.permits.permit_queue import (
     MAX_BATCHES_LATE,
     MAX_CLOCK_CALLS,
     OTP_LEAD_FACTOR,
-    OTP_MISSED_LEAD_S,
     PermitQueue,
 )
 from worker.permits.sender_queue import Blocked, Slot
@@ -361,7 +358,7 @@ def test_an_otp_does_not_wait_for_a_batch_and_its_lead_is_short() -> None:
     assert permits.leads_ms[at] == 5.0 * OTP_LEAD_FACTOR
 
 
-def test_what_missed_its_slice_is_asked_for_first_and_with_the_usual_lead() -> None:
+def test_what_missed_its_slice_is_asked_for_before_the_others_of_its_campaign() -> None:
     permits = ScriptedPermits(lambda call, ask: Permit(1000.0))
 
     async def act(queue: PermitQueue) -> None:
@@ -372,18 +369,8 @@ def test_what_missed_its_slice_is_asked_for_first_and_with_the_usual_lead() -> N
         )
 
     with_queue(permits, act)
-    assert [ask.recipient for ask in permits.calls[0]] == ["late"]
-    assert permits.leads_ms[0] == pytest.approx(5.0 + PermitQueue.extra_lead_s(Kind.MARKETING) * 1000)
-
-
-def test_an_otp_that_missed_its_slice_has_a_short_lead() -> None:
-    permits = ScriptedPermits(lambda call, ask: Permit(1000.0))
-
-    async def act(queue: PermitQueue) -> None:
-        await all_of(queue, [an_ask("late", kind=Kind.OTP, counted=True), an_ask("other", counted=True)])
-
-    with_queue(permits, act)
-    assert permits.leads_ms[0] == OTP_MISSED_LEAD_S * 1000
+    assert permits.calls[0][0].recipient == "late"
+    assert len(permits.calls[0]) > 1
 
 
 def test_many_missed_slices_make_the_batches_smaller() -> None:
@@ -399,7 +386,7 @@ def test_many_missed_slices_make_the_batches_smaller() -> None:
     assert len(permits.calls[2]) == 32
 
 
-def test_what_missed_its_slice_and_has_to_wait_is_retried_without_other_requests() -> None:
+def test_what_missed_its_slice_and_has_to_wait_is_asked_for_again() -> None:
     permits = ScriptedPermits(
         lambda call, ask: Permit(1000.0) if call == 2 else Wait(Gate.SENDER_RATE, 1010.0)
     )
