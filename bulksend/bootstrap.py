@@ -262,11 +262,9 @@ def vendor_client(of: Settings, clock: Callable[[], float]) -> VendorClient:
             connect=min(of.connect_timeout, of.request_timeout),
             read=of.request_timeout,
             write=of.request_timeout,
-            pool=of.request_timeout,
             total=of.request_timeout,
         ),
-        # A connection is taken a little before its message's slot: more of them than messages in flight.
-        connections=of.worker_in_flight + of.worker_in_flight // 2,
+        connections=of.worker_in_flight,
         verify=True if of.tls_ca is None else of.tls_ca,
         max_age_seconds=of.connection_max_age_seconds,
     )

@@ -13,7 +13,7 @@ from bulksend.gateway.phones import PhoneList
 from bulksend.gateway.replies import read_failure, read_reply
 from bulksend.gateway.signature import canonical, sign
 from bulksend.gateway.socket_transport import SocketTransport
-from bulksend.gateway.transport import Failure, RawReply, StartSignal, Timeouts, Transport
+from bulksend.gateway.transport import Failure, RawReply, Timeouts, Transport
 from bulksend.gateway.vendor_calls import VendorCalls
 
 __all__ = [
@@ -24,7 +24,6 @@ __all__ = [
     "RawReply",
     "SendOrder",
     "SocketTransport",
-    "StartSignal",
     "Timeouts",
     "Transport",
     "VendorCalls",

@@ -8,7 +8,7 @@ from collections.abc import Callable, Set
 
 from bulksend.gateway.payload import Credentials, SendOrder, build_request, new_nonce
 from bulksend.gateway.replies import read_failure, read_reply
-from bulksend.gateway.transport import Failure, RawReply, StartSignal, Transport
+from bulksend.gateway.transport import Failure, RawReply, Transport
 from bulksend.messaging.outcome import Answer, Evidence, NotSent, Remedy, Retry
 from bulksend.messaging.states import Kind
 
@@ -34,11 +34,15 @@ class VendorClient:
         self._clock = clock
         self._nonce = nonce
 
-    async def send(self, order: SendOrder, start: StartSignal | None = None) -> Answer:
-        """POST once, when ``start`` says so. The answer holds whatever network and vendor do.
+    async def connect(self) -> Answer | None:
+        """Have one more idle connection; the answer to a message that waited for it where that failed."""
+        failure = await self._transport.connect()
+        return None if failure is None else read_failure(failure)
 
-        Raises CancelledError: the order may have been sent. Raises what ``start`` raises: nothing was sent.
-        """
+    def post(
+        self, order: SendOrder, begin: Callable[[], bool], done: Callable[[Answer], None]
+    ) -> asyncio.Future[RawReply] | Answer | None:
+        """See ``Transport.post``; an answer, with nothing done, where this order can never be sent."""
         try:
             body, headers = build_request(
                 order, self._credentials, now_seconds=int(self._clock()), nonce=self._nonce()
@@ -50,27 +54,16 @@ class VendorClient:
                 ),
                 Evidence(error=type(error).__name__),
             )
-        return self._read(order, await self._transport.post(body, headers, start))
-
-    def send_now(
-        self, order: SendOrder, begin: Callable[[], bool], done: Callable[[Answer], None]
-    ) -> asyncio.Future[RawReply] | None:
-        """See ``Transport.post_now``; also None where the content cannot be encoded."""
-        try:
-            body, headers = build_request(
-                order, self._credentials, now_seconds=int(self._clock()), nonce=self._nonce()
-            )
-        except UnicodeEncodeError:
-            return None
-        return self._transport.post_now(body, headers, begin, lambda result: done(self._read(order, result)))
+        posted = self._transport.post(body, headers, begin, lambda result: done(self._read(order, result)))
+        return read_failure(posted) if isinstance(posted, Failure) else posted
 
     def idle_connections(self) -> int:
         """See Transport."""
         return self._transport.idle_connections()
 
-    def open_connections(self) -> int:
+    def connections_left(self) -> int:
         """See Transport."""
-        return self._transport.open_connections()
+        return self._transport.connections_left()
 
     async def aclose(self) -> None:
         """Close the connections."""

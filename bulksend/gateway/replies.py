@@ -47,17 +47,14 @@ MAX_ID = 256
 MAX_VENDOR_MESSAGE = 500
 MAX_RETRY_AFTER_MS = 60 * 60 * 1000
 _AT_STAGE = {
-    "pool": say("no connection was free in time"),
+    "closed": say("the connections were closed"),
     "connect": say("no connection to the vendor"),
     "tls": say("no TLS connection to the vendor"),
-    "start": say("the connection ended before the POST began"),
     "send": say("the connection failed while the request was sent"),
     "wait": say("the connection failed while waiting for the reply"),
     "read": say("the connection failed while the reply was read"),
 }
 _FAILED = say("the POST failed")
-#: The wait after a POST that found every connection busy.
-POOL_WAIT_MS = 1000
 
 _INT32 = 2**31 - 1
 _WRITTEN_PHONE = re.compile(r"\+[0-9][0-9 ().-]{5,}[0-9]")
@@ -123,8 +120,8 @@ def read_failure(failure: Failure) -> Answer:
 def _remedy_unsent(failure: Failure) -> Remedy:
     if failure.local:
         return Remedy(retry=Retry.FREE, pause=Scope.ACCOUNT, alert=True)
-    if failure.stage == "pool":
-        return Remedy(retry=Retry.FREE, min_wait_ms=POOL_WAIT_MS)
+    if failure.stage == "closed":
+        return Remedy(retry=Retry.FREE)
     return Remedy(retry=Retry.BACKOFF, breaker=True)
 
 

@@ -21,7 +21,7 @@ from bulksend.errors import TransportError
 from bulksend.failpoints import reach
 from bulksend.gateway.address import Verify, read_address, tls_context
 from bulksend.gateway.payload import USER_AGENT
-from bulksend.gateway.transport import NOT_STARTED, Failure, RawReply, StartSignal, Timeouts
+from bulksend.gateway.transport import Failure, RawReply, Timeouts
 
 MAX_HEAD = 65536
 """Bytes of the status line and headers. The vendor's have about 300."""
@@ -47,14 +47,12 @@ class WriteTimeoutError(TransportError):
 
 #: A timer that fires this much too early counts as on time.
 _TICK_S = 0.001
-#: Connections that a POST tries one after the other, when each ends before the POST may begin.
-_CONNECTIONS_TRIED = 3
 #: Turns of the event loop after which it has read what waits in a socket: it polls in one and reads in the next.
 _TURNS_TO_READ = 4
 
 
 class SocketTransport:
-    """At most ``connections`` POSTs at once to ``url``, each over a kept-alive HTTP/1.1 connection.
+    """POSTs to ``url``, each over a kept-alive HTTP/1.1 connection, of which there are at most ``connections``.
 
     No redirects, no retries, no proxy. ``keepalive_seconds`` must be less than the time after which the vendor closes
     an idle connection: a POST on a closing connection may end as unknown. After ``max_age_seconds``, or up to a tenth
@@ -87,49 +85,46 @@ class SocketTransport:
         self._max_age_seconds = max_age_seconds
         self._max_body = max_body
         self._connections = max(1, connections)
-        self._busy = 0
-        self._waiting = 0
-        self._one_ended = asyncio.Event()
-        """Set for an instant when a POST has ended while other POSTs wait for a connection."""
+        self._connecting = 0
         self._idle: list[_Connection] = []
         self._open: set[_Connection] = set()
         self._closed = False
 
-    async def post(
-        self, body: bytes, headers: Mapping[str, str], start: StartSignal | None = None
-    ) -> RawReply | Failure:
+    async def connect(self) -> Failure | None:
         """See :class:`~bulksend.gateway.transport.Transport`."""
-        request = self._request(body, headers)
-        if request is None:
-            return _unsent("InvalidHeader", "send", local=True)
         if self._closed:
-            return _unsent("TransportClosed", "pool")
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._timeouts.total
-        if self._busy >= self._connections and not await self._wait_for_connection(deadline):
-            return _unsent("PoolTimeout", "pool")
-        self._busy += 1
+            return _unsent("TransportClosed", "closed")
+        if self.connections_left() <= 0:
+            return None
+        self._connecting += 1
         try:
-            return await self._post_on_a_connection(request, deadline, start, loop)
+            connection = await self._connect()
+        except Exception as error:  # noqa: BLE001 - no connection: nothing was sent
+            stage = "tls" if isinstance(error, ssl.SSLError) else "connect"
+            return _unsent(type(error).__name__, stage, local=isinstance(error, UnicodeError))
         finally:
-            self._finish_post()
+            self._connecting -= 1
+        self._release(connection, asyncio.get_running_loop().time())
+        return None
 
-    def post_now(
+    def post(
         self,
         body: bytes,
         headers: Mapping[str, str],
         begin: Callable[[], bool],
         done: Callable[[RawReply | Failure], None],
-    ) -> asyncio.Future[RawReply] | None:
+    ) -> asyncio.Future[RawReply] | Failure | None:
         """See :class:`~bulksend.gateway.transport.Transport`."""
-        if self._closed or self._busy >= self._connections:
-            return None
+        if self._closed:
+            return _unsent("TransportClosed", "closed")
+        request = self._request(body, headers)
+        if request is None:
+            return _unsent("InvalidHeader", "send", local=True)
         now = asyncio.get_running_loop().time()
         connection = self._take_idle(now)
         if connection is None:
             return None
-        request = self._request(body, headers)
-        if request is None or (connection.is_tls and connection.has_unread()):
+        if connection.is_tls and connection.has_unread():
             self._release(connection, connection.idle_since)
             return None
         reach("connected")
@@ -141,7 +136,6 @@ class SocketTransport:
                 self._release(connection, connection.idle_since)
         if not may_begin:
             return None
-        self._busy += 1
         waiter = connection.write(request, now + self._timeouts.total, now)
         waiter.add_done_callback(partial(self._answered, connection, done))
         return waiter
@@ -152,21 +146,14 @@ class SocketTransport:
         done: Callable[[RawReply | Failure], None],
         waiter: asyncio.Future[RawReply],
     ) -> None:
-        """A POST of ``post_now`` has ended."""
+        """A POST has ended."""
         result = None if waiter.cancelled() else connection.result_of(waiter)
         if result is None:
             connection.abort()
         else:
             self._release(connection, asyncio.get_running_loop().time())
-        self._finish_post()
         if result is not None:
             done(result)
-
-    def _finish_post(self) -> None:
-        self._busy -= 1
-        if self._waiting:
-            self._one_ended.set()
-            self._one_ended.clear()
 
     def _release(self, connection: _Connection, now: float) -> None:
         """Keep the connection for the next POST if it is sound and young enough; close it otherwise."""
@@ -188,9 +175,9 @@ class SocketTransport:
         """Whether an idle connection was used recently and is not too old."""
         return connection.idle_since > now - self._keepalive_seconds and now < connection.retires_at
 
-    def open_connections(self) -> int:
+    def connections_left(self) -> int:
         """See :class:`~bulksend.gateway.transport.Transport`."""
-        return len(self._open)
+        return self._connections - len(self._open) - self._connecting
 
     def _forget(self, connection: _Connection) -> None:
         """A connection has ended."""
@@ -206,65 +193,6 @@ class SocketTransport:
         # The event loop closes the sockets in its next turn.
         await asyncio.sleep(0)
 
-    async def _wait_for_connection(self, deadline: float) -> bool:
-        """Wait until one is free; False where none was in time."""
-        deadline = min(deadline, asyncio.get_running_loop().time() + self._timeouts.pool)
-        self._waiting += 1
-        try:
-            async with asyncio.timeout_at(deadline):
-                while self._busy >= self._connections:
-                    await self._one_ended.wait()
-        except TimeoutError:
-            return False
-        finally:
-            self._waiting -= 1
-        return True
-
-    async def _post_on_a_connection(
-        self, request: bytes, deadline: float, start: StartSignal | None, loop: asyncio.AbstractEventLoop
-    ) -> RawReply | Failure:
-        connection: _Connection | None = None
-        try:
-            for _ in range(_CONNECTIONS_TRIED):
-                try:
-                    connection = self._take_idle(loop.time())
-                    is_new = connection is None
-                    connection = connection or await self._connect(deadline)
-                except Exception as error:  # noqa: BLE001 - no connection: nothing was sent
-                    stage = "tls" if isinstance(error, ssl.SSLError) else "connect"
-                    return _unsent(type(error).__name__, stage, local=isinstance(error, UnicodeError))
-                reach("connected")
-                if start is None and (is_new or not connection.is_tls):
-                    return await connection.round_trip(request, deadline)
-                if connection.is_tls:
-                    await connection.read_pending()
-                if start is not None and not await self._wait_for_start(connection, start):
-                    return NOT_STARTED
-                if not connection.has_ended():
-                    if start is not None:
-                        deadline = loop.time() + self._timeouts.total
-                        start.begin()
-                    return await connection.round_trip(request, deadline)
-                connection.abort()
-                connection = None
-            return _unsent(DisconnectedError.__name__, "start")
-        finally:
-            if connection is not None:
-                self._release(connection, loop.time())
-
-    async def _wait_for_start(self, connection: _Connection, start: StartSignal) -> bool:
-        """Wait until ``start`` says whether the POST may begin.
-
-        Asked again where bytes came in meanwhile, because reading them took time.
-        """
-        for _ in range(_CONNECTIONS_TRIED):
-            if not await start.wait():
-                return False
-            if connection.has_ended() or not connection.has_unread():
-                break
-            await connection.read_pending()
-        return True
-
     def _take_idle(self, now: float) -> _Connection | None:
         """The usable connection that was used last; unusable ones are closed. None where there is none."""
         while self._idle:
@@ -274,11 +202,10 @@ class SocketTransport:
             connection.abort()
         return None
 
-    async def _connect(self, deadline: float) -> _Connection:
+    async def _connect(self) -> _Connection:
         connection = _Connection(self._timeouts, self._max_body, self._forget)
-        deadline = min(deadline, asyncio.get_running_loop().time() + self._timeouts.connect)
         try:
-            async with asyncio.timeout_at(deadline):
+            async with asyncio.timeout(min(self._timeouts.connect, self._timeouts.total)):
                 await asyncio.get_running_loop().create_connection(
                     lambda: connection, self._host, self._port, ssl=self._tls, happy_eyeballs_delay=0.25
                 )
@@ -289,6 +216,8 @@ class SocketTransport:
         age = self._max_age_seconds * random.uniform(0.9, 1.0)
         connection.retires_at = asyncio.get_running_loop().time() + age
         self._open.add(connection)
+        # A server's session tickets follow the handshake: unread, they would stand before the first POST.
+        await connection.read_pending()
         return connection
 
     def _request(self, body: bytes, headers: Mapping[str, str]) -> bytes | None:
@@ -346,20 +275,6 @@ class _Connection(asyncio.Protocol):
         self._head_is_read = False
 
     # -- the transport's side ----------------------------------------------------------------------------------------
-
-    async def round_trip(self, request: bytes, deadline: float) -> RawReply | Failure:
-        """Write the request and wait for its reply, until the loop's time ``deadline`` at most.
-
-        Raises only CancelledError: every failure is a value with its evidence.
-        """
-        waiter = self.write(request, deadline, self._loop.time())
-        try:
-            await waiter
-        except Exception:  # noqa: BLE001, S110 - see ``result_of``
-            pass
-        finally:
-            self._waiter = None
-        return self.result_of(waiter)
 
     def write(self, request: bytes, deadline: float, now: float) -> asyncio.Future[RawReply]:
         """Write the request; the future of its reply, to be handed to ``result_of`` when it is done."""

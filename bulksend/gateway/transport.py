@@ -17,17 +17,16 @@ class Timeouts:
     """In seconds. Raises ValueError for one that is not more than 0.
 
     ``read`` and ``write`` bound one operation, so a reply that comes byte by byte never reaches them. ``total`` bounds
-    getting a connection, and again everything from the first byte of the request on.
+    a connect, and again everything from the first byte of the request on.
     """
 
     connect: float = 5.0
     read: float = 30.0
     write: float = 10.0
-    pool: float = 10.0
     total: float = 30.0
 
     def __post_init__(self) -> None:
-        if min(self.connect, self.read, self.write, self.pool, self.total) <= 0:
+        if min(self.connect, self.read, self.write, self.total) <= 0:
             raise ValueError("every timeout must be more than 0 seconds")
 
 
@@ -54,54 +53,31 @@ class Failure:
     reply_began: bool
     """Whether the head of a reply was read."""
     stage: str
-    """Where: ``pool``, ``connect``, ``tls``, ``start``, ``send``, ``wait`` (for a reply) or ``read`` (the reply)."""
+    """Where: ``closed``, ``connect``, ``tls``, ``send``, ``wait`` (for a reply) or ``read`` (the reply)."""
     local: bool = False
     """Whether the request itself is at fault and can never be sent."""
 
 
-class StartSignal(Protocol):
-    """Says when a POST may begin. Asked once its connection is open: a POST that waited for TCP and TLS after its slot
-    would make a later second fuller than the limit.
-    """
-
-    async def wait(self) -> bool:
-        """Return True when it may begin, False when it must not. Asked again where the connection ended meanwhile."""
-        ...
-
-    def begin(self) -> None:
-        """Called right before the first byte of the request is written."""
-        ...
-
-
-#: The result of ``post`` when its ``start`` said no.
-NOT_STARTED = Failure("NotStarted", bytes_sent=False, reply_began=False, stage="start")
-
-
 class Transport(Protocol):
-    """POSTs to the one address of the vendor. Belongs to the event loop of its first use."""
+    """POSTs to the one address of the vendor, over connections that it has first. Belongs to one event loop."""
 
-    async def post(
-        self, body: bytes, headers: Mapping[str, str], start: StartSignal | None = None
-    ) -> RawReply | Failure:
-        """POST once, when ``start`` says so (at once without); NOT_STARTED where it says no. Never repeats a POST.
-
-        Raises CancelledError: the message may have been sent. Raises what ``start`` raises: nothing was sent.
-        """
+    async def connect(self) -> Failure | None:
+        """Open one more connection, to be idle; why that failed, or None. Does nothing where none is left."""
         ...
 
-    def post_now(
+    def post(
         self,
         body: bytes,
         headers: Mapping[str, str],
         begin: Callable[[], bool],
         done: Callable[[RawReply | Failure], None],
-    ) -> asyncio.Future[RawReply] | None:
-        """POST before this returns, over an idle connection, so that most POSTs need no task of their own.
+    ) -> asyncio.Future[RawReply] | Failure | None:
+        """POST once, before this returns, over an idle connection: no POST begins later than it was allowed to.
 
         ``begin`` is called right before the first byte is written and says whether it may still be written. Raises
         what ``begin`` raises: nothing was sent. ``done`` gets the result in a later turn of the loop. If the returned
-        future is cancelled, ``done`` is not called and the message may have been sent. None, with nothing done, where
-        no connection is idle, ``begin`` said no or the headers cannot be sent.
+        future is cancelled, ``done`` is not called and the message may have been sent. A failure, with nothing done,
+        where this can never be sent; None where no connection is ready or ``begin`` said no.
         """
         ...
 
@@ -109,8 +85,8 @@ class Transport(Protocol):
         """How many connections are open and idle."""
         ...
 
-    def open_connections(self) -> int:
-        """How many connections are open, in use or idle."""
+    def connections_left(self) -> int:
+        """How many more connections may be opened."""
         ...
 
     async def aclose(self) -> None:

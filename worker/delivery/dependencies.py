@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from bulksend.batcher import Batcher
-from bulksend.gateway import SendOrder, StartSignal
+from bulksend.gateway import SendOrder
 from bulksend.ledger.claim import Claimed
 from bulksend.ledger.release import Release
 from bulksend.ledger.settle import Settlement
@@ -29,23 +29,24 @@ from worker.session.lease import LeaseKeeper
 class Vendor(Protocol):
     """The vendor's client. A network failure is an answer; it never raises."""
 
-    async def send(self, order: SendOrder, start: StartSignal | None = None) -> Answer:
-        """POST once, when ``start`` allows it."""
+    async def connect(self) -> Answer | None:
+        """Have one more idle connection; the answer to a message that waited for it where that failed."""
         ...
 
-    def send_now(
+    def post(
         self, order: SendOrder, begin: Callable[[], bool], done: Callable[[Answer], None]
-    ) -> asyncio.Future[Any] | None:
-        """POST before this returns, if a connection is idle and ``begin``, called just before the first byte, allows
-        it; else return None and do nothing."""
+    ) -> asyncio.Future[Any] | Answer | None:
+        """POST once before this returns, if a connection is idle and ``begin``, called just before the first byte,
+        allows it; else return None and do nothing. An answer, with nothing done, where it can never be sent.
+        """
         ...
 
     def idle_connections(self) -> int:
-        """How many connections are idle; 0 if unknown."""
+        """How many connections are idle."""
         ...
 
-    def open_connections(self) -> int:
-        """How many connections are up, idle or not; 0 if unknown."""
+    def connections_left(self) -> int:
+        """How many more connections may be opened."""
         ...
 
     async def aclose(self) -> None:

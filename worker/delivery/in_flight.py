@@ -36,7 +36,7 @@ class Stage(Enum):
     MISSED = auto()
     """Its slice is over, and it waits for another."""
     POSTING = auto()
-    """A task connects, waits for the slice and POSTs."""
+    """Its POST has begun."""
     ANSWERED = auto()
     """Its result is being written to the ledger."""
     REMOVED = auto()

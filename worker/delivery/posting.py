@@ -1,14 +1,15 @@
-"""From an open attempt to its answer: wait for the slice, check once more, POST.
+"""From an open attempt to its answer: have a connection, wait for the slice, check once more, POST.
 
-A POST starts in its slice without a task where a connection is idle. Elsewhere a task connects first and then waits for
-the slice. What missed its slice asks for another.
+A POST needs no task and no time of its own: the request is written in the slice, over a connection that is up by then.
+What has no connection waits for one, and what missed its slice asks for another.
 """
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from collections import deque
 from functools import partial
+from typing import cast
 
 from bulksend.clock import steady_seconds
 from bulksend.messaging import Answer, Evidence, NotSent, Remedy, Retry
@@ -18,8 +19,8 @@ from worker.delivery.settling import Settling
 from worker.delivery.timer_queue import TimerQueue
 from worker.permits.sender_queue import Blocked, Slot
 
-#: The attempt is open. In ``POSTING`` the POST may have begun: see ``InFlightMessage.posted_at``.
-_BEFORE_THE_POST = frozenset({Stage.OPEN, Stage.MISSED, Stage.POSTING})
+#: The attempt is open and the POST has not begun.
+_BEFORE_THE_POST = frozenset({Stage.OPEN, Stage.MISSED})
 _WORKER_STOPPED = NotSent("its worker stopped before the POST", Remedy(retry=Retry.FREE))
 
 
@@ -28,146 +29,105 @@ class Posting:
 
     def __init__(self, deps: Dependencies, settling: Settling) -> None:
         self._deps = deps
+        self._vendor = deps.vendor
         self._in_flight = deps.in_flight
         self._settling = settling
         self._loop = asyncio.get_running_loop()
-        self._timers: TimerQueue[InFlightMessage] = TimerQueue(self._start_in_slice)
+        self._slices: TimerQueue[InFlightMessage] = TimerQueue(self._start)
+        self._unconnected: deque[InFlightMessage] = deque()
+        """Messages that had no connection in their slice."""
+        self._connecting: set[asyncio.Task[None]] = set()
 
     def schedule(self, message: InFlightMessage) -> None:
         """POST a message whose attempt is open in its slice."""
+        assert message.slot is not None
         message.stage = Stage.OPEN
-        # With an idle connection for it and each message ahead of it, or as many connections as POSTs, it starts in its
-        # slice. Else it starts to connect now, which may take long.
-        vendor = self._deps.vendor
-        is_connected = (
-            vendor.open_connections() >= self._in_flight.capacity
-            or vendor.idle_connections() > len(self._timers)
-        )
-        if message.slot is not None and is_connected:
-            self._timers.add(message.slot.at, message)
-        else:
-            self._start_task(message)
+        self._slices.add(message.slot.at, message)
+        self._connect_ahead()
 
     def stop(self) -> None:
         """Start no POST any more. A message whose POST has not begun is settled as not sent, and is queued again.
 
         Without that the end of the lease would make it unknown: its attempt is open.
         """
-        self._timers.clear()
+        self._slices.clear()
+        for connecting in self._connecting:
+            connecting.cancel()
         for message in self._in_flight:
-            if message.stage in _BEFORE_THE_POST and message.posted_at is None:
-                if message.task is not None:
-                    message.task.cancel()
+            if message.stage in _BEFORE_THE_POST:
                 self._settling.settle(message, Answer(_WORKER_STOPPED, Evidence()), 0.0)
 
-    def _start_in_slice(self, message: InFlightMessage) -> None:
+    # -- connections --------------------------------------------------------------------------------------------------
+
+    def _connect_ahead(self) -> None:
+        """Open connections for what waits for its slice or for a connection."""
+        waiting = len(self._slices) + len(self._unconnected)
+        wanted = waiting - self._vendor.idle_connections() - len(self._connecting)
+        for _ in range(min(wanted, self._vendor.connections_left())):
+            connecting = self._loop.create_task(self._connect())
+            self._connecting.add(connecting)
+            connecting.add_done_callback(self._connecting.discard)
+
+    async def _connect(self) -> None:
+        """A failure is the answer to one message that waits: the first that had no connection, or the next to start."""
+        failed = await self._vendor.connect()
+        self._connecting.discard(cast("asyncio.Task[None]", asyncio.current_task()))
+        if failed is not None:
+            message = self._unconnected.popleft() if self._unconnected else self._slices.pop()
+            if message is not None and message.stage is Stage.OPEN:
+                self._answer(message, failed)
+        self._serve_unconnected()
+
+    def _serve_unconnected(self) -> None:
+        """A connection may have become idle."""
+        if not self._unconnected:
+            return
+        if self._vendor.idle_connections():
+            message = self._unconnected.popleft()
+            if message.stage is Stage.OPEN:
+                self._ask_again(message)
+        else:
+            self._connect_ahead()
+
+    # -- the POST -----------------------------------------------------------------------------------------------------
+
+    def _start(self, message: InFlightMessage) -> None:
         """The slice has come, or is over."""
         if message.stage is not Stage.OPEN:
             return
         try:
-            if not self._is_usable(message):
-                self._ask_again(message)
-            elif self._is_late(message):
+            if self._is_late(message):
                 self._deps.permits.count_missed()
                 self._ask_again(message)
-            elif not self._in_flight.has_capacity(message.claimed.kind):
+            elif not self._is_usable(message) or not self._in_flight.has_capacity(message.claimed.kind):
                 self._ask_again(message)
-            elif not self._post_now(message):
-                self._start_task(message, was_connected=True)
+            else:
+                self._post(message)
         except Exception as error:  # noqa: BLE001 - see Settling.handle_bug
             if message.posted_at is not None:
                 self._in_flight.post_ended(message.claimed.kind)
             self._settling.handle_bug(message, error)
 
-    def _is_late(self, message: InFlightMessage) -> bool:
-        assert message.slot is not None
-        return message.slot.is_missed(self._loop.time())
-
-    def _is_usable(self, message: InFlightMessage) -> bool:
-        assert message.slot is not None
-        return self._deps.permits.is_usable(message.slot)
-
-    def _post_now(self, message: InFlightMessage) -> bool:
-        """POST over an idle connection; False if there is none, or the slice is missed."""
+    def _post(self, message: InFlightMessage) -> None:
         assert message.order is not None
         obstacle = self._last_check(message)
         if obstacle is not None:
             self._settling.settle(message, Answer(obstacle, Evidence()), 0.0)
-            return True
-        message.task = self._deps.vendor.send_now(
-            message.order, partial(self._start_if_in_time, message), partial(self._on_answer, message)
+            return
+        posted = self._vendor.post(
+            message.order, partial(self._begin, message), partial(self._on_answer, message)
         )
-        return message.task is not None
-
-    def _start_if_in_time(self, message: InFlightMessage) -> bool:
-        """Look at the clock again right before the first byte: the process may have been off the processor."""
-        if self._is_late(message) or not self._is_usable(message):
-            return False
-        self.note_started(message)
-        return True
-
-    def _on_answer(self, message: InFlightMessage, answer: Answer) -> None:
-        self._in_flight.post_ended(message.claimed.kind)
-        try:
-            self._settle(message, answer, message.posted_at)
-        except Exception as error:  # noqa: BLE001 - see Settling.handle_bug
-            self._settling.handle_bug(message, error)
-
-    def _start_task(self, message: InFlightMessage, *, was_connected: bool = False) -> None:
-        if message.stage is Stage.OPEN:
-            message.stage = Stage.POSTING
-            message.task = self._loop.create_task(self._post(message, was_connected))
-
-    async def _post(self, message: InFlightMessage, was_connected: bool) -> None:
-        start = _StartInSlice(self, message, was_connected)
-        asked_at = self._loop.time()
-        try:
-            assert message.order is not None
-            try:
-                answer = await self._deps.vendor.send(message.order, start)
-            finally:
-                if message.posted_at is not None:
-                    self._in_flight.post_ended(message.claimed.kind)
-            if start.obstacle is not None:
-                answer = Answer(start.obstacle, Evidence())
-            self._settle(message, answer, message.posted_at or asked_at)
-        except Exception as error:  # noqa: BLE001 - see Settling.handle_bug
-            self._settling.handle_bug(message, error)
-
-    async def reach_slice(self, message: InFlightMessage, was_connected: bool) -> NotSent | None:
-        """Wait for slice and capacity, ask again after a missed slice, and check once more; why it may not start."""
-        assert message.slot is not None
-        lane = message.claimed.kind
-        while not (
-            await self._wait_for_slice(message.slot, was_connected) and self._in_flight.has_capacity(lane)
-        ):
-            self._give_up_slice(message)
-            answer = await self._deps.permits.acquire(self._deps.ask(message.claimed, again=True))
-            if isinstance(answer, Blocked):
-                return _not_sent(answer)
-            self._in_flight.count_permit(message)
-            message.slot, was_connected = answer, False
-        return self._last_check(message)
-
-    async def _wait_for_slice(self, slot: Slot, was_connected: bool) -> bool:
-        """Wait for a slice; False if it was missed, or an outage was noticed since it was given."""
-        delay = slot.at - self._loop.time()
-        if delay > 0:
-            await asyncio.sleep(delay)
-        if not self._deps.permits.is_usable(slot):
-            return False
-        is_missed = slot.is_missed(self._loop.time())
-        if is_missed and (was_connected or delay > 0):
-            self._deps.permits.count_missed()
-        return not is_missed
-
-    def note_started(self, message: InFlightMessage) -> None:
-        """A POST starts: from here on a kill makes it unknown."""
-        message.stage = Stage.POSTING
-        message.posted_at = self._loop.time()
-        self._deps.totals.posted += 1
-        self._in_flight.post_started(message.claimed.kind)
-        self._deps.recorder.begin_post(message.opening.attempt_id)
+        if isinstance(posted, Answer):
+            self._answer(message, posted)
+        elif posted is not None:
+            message.task = posted
+        elif (
+            self._vendor.idle_connections()
+        ):  # it became late at the last moment, or its connection is not ready
+            self._ask_again(message)
+        else:
+            self._unconnected.append(message)
+            self._connect_ahead()
 
     def _last_check(self, message: InFlightMessage) -> NotSent | None:
         """Why the POST may not start at the instant before it, if so."""
@@ -180,55 +140,59 @@ class Posting:
             return NotSent("quiet hours began before the POST", Remedy(retry=Retry.FREE))
         return None
 
-    def _settle(self, message: InFlightMessage, answer: Answer, started_at: float | None) -> None:
+    def _begin(self, message: InFlightMessage) -> bool:
+        """Look at the clock again right before the first byte: the process may have been off the processor."""
+        if self._is_late(message) or not self._is_usable(message):
+            return False
+        # From here on a kill makes it unknown.
+        message.stage = Stage.POSTING
+        message.posted_at = self._loop.time()
+        self._deps.totals.posted += 1
+        self._in_flight.post_started(message.claimed.kind)
+        self._deps.recorder.begin_post(message.opening.attempt_id)
+        return True
+
+    def _on_answer(self, message: InFlightMessage, answer: Answer) -> None:
+        self._in_flight.post_ended(message.claimed.kind)
+        self._answer(message, answer)
+        self._serve_unconnected()
+
+    def _answer(self, message: InFlightMessage, answer: Answer) -> None:
+        """Settle what the vendor, or the network, answered."""
         answered_at = self._loop.time()
         self._in_flight.answer_rate.note(answered_at)
-        self._settling.settle(message, answer, (answered_at - (started_at or answered_at)) * 1000)
+        try:
+            self._settling.settle(message, answer, (answered_at - (message.posted_at or answered_at)) * 1000)
+        except Exception as error:  # noqa: BLE001 - see Settling.handle_bug
+            self._settling.handle_bug(message, error)
+
+    def _is_late(self, message: InFlightMessage) -> bool:
+        assert message.slot is not None
+        return message.slot.is_missed(self._loop.time())
+
+    def _is_usable(self, message: InFlightMessage) -> bool:
+        assert message.slot is not None
+        return self._deps.permits.is_usable(message.slot)
+
+    # -- another slice ------------------------------------------------------------------------------------------------
 
     def _ask_again(self, message: InFlightMessage) -> None:
         """Ask for another slice: the permit queue answers to ``on_other_slice``."""
-        self._give_up_slice(message)
-        message.stage = Stage.MISSED
-        ask = self._deps.ask(message.claimed, again=True)
-        self._deps.permits.submit(ask, message, message.deadline)
-
-    def _give_up_slice(self, message: InFlightMessage) -> None:
         self._deps.totals.missed_slices += 1
         self._in_flight.lose_permit(message)
         self._settling.end_probe(message)
+        message.stage = Stage.MISSED
+        self._deps.permits.submit(self._deps.ask(message.claimed, again=True), message, message.deadline)
 
     def on_other_slice(self, message: InFlightMessage, answer: Slot | Blocked) -> None:
         """The answer to a request for another slice."""
         try:
             if isinstance(answer, Blocked):
-                self._settling.settle(message, Answer(_not_sent(answer), Evidence()), 0.0)
+                held = NotSent(f"held by {answer.gate.value} before the POST", Remedy(retry=Retry.FREE))
+                self._settling.settle(message, Answer(held, Evidence()), 0.0)
                 return
             self._in_flight.count_permit(message)
             message.slot = answer
             self.schedule(message)
         except Exception as error:  # noqa: BLE001 - see Settling.handle_bug
             self._settling.handle_bug(message, error)
-
-
-@dataclass(slots=True)
-class _StartInSlice:
-    """Starts a POST whose connection is up: bulksend.gateway.StartSignal."""
-
-    posting: Posting
-    message: InFlightMessage
-    was_connected: bool
-    obstacle: NotSent | None = None
-    """Why ``wait`` did not allow the POST."""
-
-    async def wait(self) -> bool:
-        """Wait for the slice and check once more; False if the POST may not start."""
-        self.obstacle = await self.posting.reach_slice(self.message, self.was_connected)
-        return self.obstacle is None
-
-    def begin(self) -> None:
-        """Called right before the first byte."""
-        self.posting.note_started(self.message)
-
-
-def _not_sent(blocked: Blocked) -> NotSent:
-    return NotSent(f"held by {blocked.gate.value} before the POST", Remedy(retry=Retry.FREE))

@@ -36,6 +36,10 @@ class TimerQueue(Generic[Item]):
             self._timer.cancel()
         self._timer = self._loop.call_at(at, self._start_due)
 
+    def pop(self) -> Item | None:
+        """Remove and return the earliest item; None where there is none."""
+        return heapq.heappop(self._heap)[2] if self._heap else None
+
     def clear(self) -> list[Item]:
         """Remove and return all items: none of them starts."""
         left, self._heap = [item for _, _, item in self._heap], []
