@@ -85,9 +85,9 @@ class SocketTransport:
         self._max_age_seconds = max_age_seconds
         self._max_body = max_body
         self._connections = max(1, connections)
-        self._connecting = 0
         self._idle: list[_Connection] = []
         self._open: set[_Connection] = set()
+        """Those that are being opened too."""
         self._closed = False
 
     async def connect(self) -> Failure | None:
@@ -96,14 +96,11 @@ class SocketTransport:
             return _unsent("TransportClosed", "closed")
         if self.connections_left() <= 0:
             return None
-        self._connecting += 1
         try:
             connection = await self._connect()
         except Exception as error:  # noqa: BLE001 - no connection: nothing was sent
             stage = "tls" if isinstance(error, ssl.SSLError) else "connect"
             return _unsent(type(error).__name__, stage, local=isinstance(error, UnicodeError))
-        finally:
-            self._connecting -= 1
         self._release(connection, asyncio.get_running_loop().time())
         return None
 
@@ -127,9 +124,9 @@ class SocketTransport:
         if connection.is_tls and connection.has_unread():
             self._release(connection, connection.idle_since)
             return None
-        reach("connected")
         may_begin = False
         try:
+            reach("connected")
             may_begin = begin()
         finally:
             if not may_begin:
@@ -149,7 +146,7 @@ class SocketTransport:
         """A POST has ended."""
         result = None if waiter.cancelled() else connection.result_of(waiter)
         if result is None:
-            connection.abort()
+            self._close(connection)
         else:
             self._release(connection, asyncio.get_running_loop().time())
         if result is not None:
@@ -161,14 +158,14 @@ class SocketTransport:
             connection.idle_since = now
             self._idle.append(connection)
         else:
-            connection.abort()
+            self._close(connection)
 
     def idle_connections(self) -> int:
         """See :class:`~bulksend.gateway.transport.Transport`."""
         now = asyncio.get_running_loop().time()
         # The connection used last is at the end. One that the vendor closed is removed by ``_forget``.
         while self._idle and not self._is_fresh(self._idle[0], now):
-            self._idle.pop(0).abort()
+            self._close(self._idle.pop(0))
         return len(self._idle)
 
     def _is_fresh(self, connection: _Connection, now: float) -> bool:
@@ -177,7 +174,12 @@ class SocketTransport:
 
     def connections_left(self) -> int:
         """See :class:`~bulksend.gateway.transport.Transport`."""
-        return self._connections - len(self._open) - self._connecting
+        return self._connections - len(self._open)
+
+    def _close(self, connection: _Connection) -> None:
+        """Close it. Another may be opened at once: what waits for one asks in the same turn of the loop."""
+        self._open.discard(connection)
+        connection.abort()
 
     def _forget(self, connection: _Connection) -> None:
         """A connection has ended."""
@@ -189,7 +191,7 @@ class SocketTransport:
         """See :class:`~bulksend.gateway.transport.Transport`."""
         self._closed = True
         while self._idle:
-            self._idle.pop().abort()
+            self._close(self._idle.pop())
         # The event loop closes the sockets in its next turn.
         await asyncio.sleep(0)
 
@@ -199,25 +201,27 @@ class SocketTransport:
             connection = self._idle.pop()
             if self._is_fresh(connection, now) and not connection.has_ended():
                 return connection
-            connection.abort()
+            self._close(connection)
         return None
 
     async def _connect(self) -> _Connection:
         connection = _Connection(self._timeouts, self._max_body, self._forget)
+        self._open.add(connection)
         try:
             async with asyncio.timeout(min(self._timeouts.connect, self._timeouts.total)):
                 await asyncio.get_running_loop().create_connection(
                     lambda: connection, self._host, self._port, ssl=self._tls, happy_eyeballs_delay=0.25
                 )
+            # A server's session tickets follow the handshake: unread, they would stand before the first POST.
+            await connection.read_pending()
+            if connection.has_ended():
+                raise DisconnectedError
         except BaseException:
-            connection.abort()  # it may have opened at the moment of the timeout
+            self._close(connection)  # it may have opened at the moment of the timeout
             raise
         connection.is_reusable = True
         age = self._max_age_seconds * random.uniform(0.9, 1.0)
         connection.retires_at = asyncio.get_running_loop().time() + age
-        self._open.add(connection)
-        # A server's session tickets follow the handshake: unread, they would stand before the first POST.
-        await connection.read_pending()
         return connection
 
     def _request(self, body: bytes, headers: Mapping[str, str]) -> bytes | None:
@@ -387,6 +391,7 @@ class _Connection(asyncio.Protocol):
             self.is_reusable = False
             self._ended = True
             self._on_end(self)
+            self.abort()
             return
         self.reply_began = True
         self._bytes_fed += len(data)

@@ -18,7 +18,7 @@ from prometheus_client import CollectorRegistry
 from sqlalchemy import text
 
 from bulksend import failpoints
-from bulksend.gateway import Credentials, SendOrder, SocketTransport, StartSignal, Timeouts, VendorClient
+from bulksend.gateway import Credentials, SendOrder, SocketTransport, Timeouts, VendorClient
 from bulksend.ledger import (
     audit,
     campaign_control,
@@ -39,7 +39,7 @@ from bulksend.ledger.database import Database
 from bulksend.ledger.encryption import Cipher
 from bulksend.ledger.message_rows import NewMessage
 from bulksend.limits import Ask, Grant, Permit, Reported
-from bulksend.messaging import Accepted, Answer, Evidence, Kind, NotSent, OnUnknown, Policy, Scope
+from bulksend.messaging import Accepted, Answer, Evidence, Kind, OnUnknown, Policy, Scope
 from bulksend.metrics import WorkerMetrics
 from simulator import SimulatorSettings, read_rules, run_in_thread
 from simulator.latency import Constant
@@ -113,7 +113,7 @@ class Rig:
             vendor=vendor
             or (
                 lambda clock: VendorClient(
-                    SocketTransport(url, timeouts=Timeouts(2, 2, 2, 2, 2), connections=connections),
+                    SocketTransport(url, timeouts=Timeouts(2, 2, 2, 2), connections=connections),
                     Credentials("rehearsal-access-key", "rehearsal-secret-opens-only-the-simulator", 1),
                 )
             ),
@@ -587,62 +587,56 @@ def test_a_pause_flag_that_the_ledger_does_not_have_is_lifted_in_the_limiter(
         assert rig.run_until(campaign, ended) == {"accepted": 1}
 
 
-class BrokenVendor:
+class Connected:
+    """A vendor over connections that open after ``connect_s``, the first ``slow`` of them; it answers at once."""
+
+    def __init__(self, slow: int = 0, connect_s: float = 0.0) -> None:
+        self._slow = slow
+        self._connect_s = connect_s
+        self._idle = 0
+        self.left: list[float] = []
+
+    async def connect(self) -> Answer | None:
+        self._slow -= 1
+        if self._slow >= 0:
+            await asyncio.sleep(self._connect_s)
+        self._idle += 1
+        return None
+
+    def post(
+        self, order: SendOrder, begin: Callable[[], bool], done: Callable[[Answer], None]
+    ) -> asyncio.Future[None] | Answer | None:
+        if not self._idle or not begin():
+            return None
+        self.left.append(time.monotonic())
+        answer = Answer(Accepted(f"id-{order.to}", "r"), Evidence(bytes_sent=True, reply_began=True))
+        loop = asyncio.get_running_loop()
+        loop.call_soon(done, answer)
+        return loop.create_future()
+
+    def idle_connections(self) -> int:
+        return self._idle
+
+    def connections_left(self) -> int:
+        return 200 - self._idle
+
+    async def aclose(self) -> None:
+        """Nothing is open."""
+
+
+class BrokenVendor(Connected):
     """A client with a bug: it raises for one recipient."""
 
     def __init__(self, to: str) -> None:
+        super().__init__()
         self._to = to
 
-    async def send(self, order: SendOrder, start: StartSignal | None = None) -> Answer:
-        if start is not None and await start.wait():
-            start.begin()
-        if order.to == self._to:
+    def post(
+        self, order: SendOrder, begin: Callable[[], bool], done: Callable[[Answer], None]
+    ) -> asyncio.Future[None] | Answer | None:
+        if order.to == self._to and begin():
             raise RuntimeError("a bug")
-        return Answer(Accepted(f"id-{order.to}", "r"), Evidence(bytes_sent=True, reply_began=True))
-
-    def idle_connections(self) -> int:
-        return 0
-
-    def open_connections(self) -> int:
-        return 0
-
-    def send_now(self, *_: object) -> None:
-        return None
-
-    async def aclose(self) -> None:
-        """Nothing is open."""
-
-
-class FarAway:
-    """A vendor whose first connections are slow to open, as TCP and TLS to another continent are."""
-
-    def __init__(self, slow: int, seconds: float) -> None:
-        self._slow = slow
-        self._seconds = seconds
-        self.left: list[float] = []
-
-    async def send(self, order: SendOrder, start: StartSignal | None = None) -> Answer:
-        self._slow -= 1
-        if self._slow >= 0:
-            await asyncio.sleep(self._seconds)
-        assert start is not None
-        if not await start.wait():
-            return Answer(NotSent("held"), Evidence())
-        start.begin()
-        self.left.append(time.monotonic())
-        return Answer(Accepted(f"id-{order.to}", "r"), Evidence(bytes_sent=True, reply_began=True))
-
-    def idle_connections(self) -> int:
-        return 0
-
-    def open_connections(self) -> int:
-        return 0
-
-    def send_now(self, *_: object) -> None:
-        return None
-
-    async def aclose(self) -> None:
-        """Nothing is open."""
+        return super().post(order, begin, done)
 
 
 def test_slow_connections_do_not_put_more_posts_into_a_second_than_the_rate(
@@ -650,7 +644,7 @@ def test_slow_connections_do_not_put_more_posts_into_a_second_than_the_rate(
 ) -> None:
     rate = 20
     campaign = a_campaign(ledger, [number(n) for n in range(3 * rate)], rate=float(rate))
-    vendor = FarAway(slow=rate // 2, seconds=0.5)
+    vendor = Connected(slow=rate // 2, connect_s=0.5)
     rig = Rig(ledger, "", tmp_path, vendor=lambda _: vendor)
     rig.start()
     try:
@@ -691,16 +685,16 @@ def test_an_orphan_is_given_back_and_sent(ledger: Database, tmp_path: Path) -> N
         assert audit.audit(tx).holds
 
 
-class HeldUp(FarAway):
+class HeldUp(Connected):
     """A vendor whose connections open only when the test allows it."""
 
     def __init__(self) -> None:
-        super().__init__(slow=0, seconds=0)
+        super().__init__()
         self.let = threading.Event()
 
-    async def send(self, order: SendOrder, start: StartSignal | None = None) -> Answer:
+    async def connect(self) -> Answer | None:
         await asyncio.get_running_loop().run_in_executor(None, self.let.wait, 30)
-        return await super().send(order, start)
+        return await super().connect()
 
 
 def holds_a_lease(ledger: Database) -> bool:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import redis
 
 from bulksend.errors import LedgerUnreachable
-from bulksend.gateway import SendOrder, StartSignal
+from bulksend.gateway import SendOrder
 from bulksend.ledger.claim import Claimed
 from bulksend.ledger.leases import Rescued
 from bulksend.ledger.paces import PaceChange
@@ -22,7 +22,7 @@ from bulksend.ledger.release import Release
 from bulksend.ledger.settle import Settlement
 from bulksend.ledger.write_ahead import Opening
 from bulksend.limits import Ask, Grant, SenderLimits
-from bulksend.messaging import Accepted, Answer, Evidence, Kind, NotSent, OnUnknown, Scope
+from bulksend.messaging import Accepted, Answer, Evidence, Kind, OnUnknown, Scope
 from tests.limiter.local_permits import LocalPermits
 from worker.recovery.flight_recorder import FlightRecorder
 from worker.session.campaign_cache import CachedCampaign, CampaignCache, CannotRender
@@ -320,63 +320,56 @@ class NoRecorder(FlightRecorder):
 class ScriptedVendor:
     """Answers each recipient by ``answers``, after ``reply_s``; an exception among them is raised.
 
-    ``idle`` says how many connections are idle: with none, a POST connects in a task, which takes ``connect_s``.
+    ``idle`` connections are up; another one takes ``connect_s``, or fails with the answer ``refuses``.
     """
 
-    def __init__(self, calls: Calls, *, idle: int) -> None:
+    def __init__(self, calls: Calls, *, idle: int, most: int = 100) -> None:
         self.calls = calls
         self.idle = idle
+        self.most = most
         self.answers: dict[str, Answer | Exception] = {}
+        self.refuses: Answer | None = None
         self.reply_s = 0.010
         self.connect_s = 0.0
         self.posted_at: list[float] = []
         self.most_under_way = 0
+        self._connecting = 0
         self._under_way = 0
 
-    def _begin(self, to: str) -> None:
-        self.calls.note("post", to)
-        self.posted_at.append(asyncio.get_running_loop().time())
-        self._under_way += 1
-        self.most_under_way = max(self.most_under_way, self._under_way)
-
-    def _answer(self, to: str) -> Answer:
-        self._under_way -= 1
-        answer = self.answers.get(to, ACCEPTED)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-    async def send(self, order: SendOrder, start: StartSignal | None = None) -> Answer:
-        assert start is not None
-        await asyncio.sleep(self.connect_s)
-        if not await start.wait():
-            return Answer(NotSent("the start signal said no"), Evidence())
-        start.begin()
-        self._begin(order.to)
+    async def connect(self) -> Answer | None:
+        self._connecting += 1
         try:
-            await asyncio.sleep(self.reply_s)
-        except asyncio.CancelledError:
-            self.calls.note("cancelled", order.to)
-            raise
-        return self._answer(order.to)
+            await asyncio.sleep(self.connect_s)
+        finally:
+            self._connecting -= 1
+        if self.refuses is None:
+            self.idle += 1
+        return self.refuses
 
-    def send_now(
+    def post(
         self, order: SendOrder, begin: Callable[[], bool], done: Callable[[Answer], None]
-    ) -> asyncio.Future[None] | None:
+    ) -> asyncio.Future[None] | Answer | None:
         if self.idle <= 0 or not begin():
             return None
-        self._begin(order.to)
-        if isinstance(self.answers.get(order.to), Exception):
-            self._answer(order.to)
+        answer = self.answers.get(order.to, ACCEPTED)
+        self.calls.note("post", order.to)
         loop = asyncio.get_running_loop()
+        self.posted_at.append(loop.time())
+        if isinstance(answer, Exception):
+            raise answer
+        self.idle -= 1
+        self._under_way += 1
+        self.most_under_way = max(self.most_under_way, self._under_way)
         future: asyncio.Future[None] = loop.create_future()
 
         def reply() -> None:
+            self.idle += 1
+            self._under_way -= 1
             if future.cancelled():
                 self.calls.note("cancelled", order.to)
             else:
                 future.set_result(None)
-                done(self._answer(order.to))
+                done(answer)
 
         loop.call_later(self.reply_s, reply)
         return future
@@ -384,8 +377,8 @@ class ScriptedVendor:
     def idle_connections(self) -> int:
         return self.idle
 
-    def open_connections(self) -> int:
-        return self.idle
+    def connections_left(self) -> int:
+        return self.most - self.idle - self._under_way - self._connecting
 
     async def aclose(self) -> None:
         """Nothing is open."""
