@@ -18,7 +18,7 @@ from bulksend.ledger.settle import Settlement
 from bulksend.ledger.write_ahead import Opening
 from bulksend.messaging import Kind
 from worker.delivery.rate_meter import RateMeter
-from worker.permits.sender_queue import Blocked, Slot
+from worker.permits.sender_queue import Blocked, Slice
 
 if TYPE_CHECKING:
     from opentelemetry.trace import SpanContext
@@ -50,9 +50,9 @@ class InFlightMessage:
     opening: Opening
     lease: str
     deadline: float | None
-    on_permit: Callable[[InFlightMessage, Slot | Blocked], None]
+    on_permit: Callable[[InFlightMessage, Slice | Blocked], None]
     order: SendOrder | None = None
-    slot: Slot | None = None
+    slice: Slice | None = None
     stage: Stage = Stage.WAITING
     has_permit: bool = False
     task: asyncio.Future[Any] | None = None
@@ -75,7 +75,7 @@ class InFlightMessage:
         """Whether it waits for no permit."""
         return self.stage is not Stage.WAITING and self.stage is not Stage.MISSED
 
-    def set_result(self, answer: Slot | Blocked) -> None:
+    def set_result(self, answer: Slice | Blocked) -> None:
         """Its slice, or the gate that blocks it."""
         self.on_permit(self, answer)
 

@@ -1,13 +1,14 @@
 """The stages of a message in flight: render, permit, write-ahead, slice, POST, decision, settlement.
 
-Read ``DeliveryPipeline`` from ``start`` on: each stage ends by passing the message to the next one; the last two are
-``Posting`` and ``Settling``. Permits, write-aheads and results travel in batches; each message of a batch goes on by a
-plain call. Only a POST may be a task of its own: a task for each stage costs as much as the stage.
+Read ``DeliveryPipeline`` from ``start`` on: each stage ends by passing the message to the next one; the last is
+``Settling``. Permits, write-aheads and results travel in batches; each message of a batch goes on by a plain call. No
+stage is a task: that costs as much as the stage.
 """
 
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
@@ -20,19 +21,24 @@ from bulksend.ledger.ids import new_id
 from bulksend.ledger.release import Release
 from bulksend.ledger.write_ahead import Opening
 from bulksend.limits import Gate
-from bulksend.messaging import MessageType
+from bulksend.messaging import Answer, Evidence, MessageType, NotSent, Remedy, Retry
+from worker.delivery.connections import Connections
 from worker.delivery.dependencies import Dependencies
 from worker.delivery.in_flight import InFlightMessage, Stage
-from worker.delivery.posting import Posting
 from worker.delivery.quiet_gate import NeverOpen, QuietGate
 from worker.delivery.settling import RETRY_S, Settling
-from worker.permits.sender_queue import Blocked, Slot
+from worker.delivery.timer_queue import TimerQueue
+from worker.permits.sender_queue import Blocked, Slice
 from worker.session.campaign_cache import CannotRender
 
 if TYPE_CHECKING:
     from opentelemetry.trace import SpanContext
 
 log = structlog.get_logger(__name__)
+
+#: The attempt is open and the POST has not begun.
+_BEFORE_THE_POST = frozenset({Stage.OPEN, Stage.MISSED})
+_WORKER_STOPPED = NotSent("its worker stopped before the POST", Remedy(retry=Retry.FREE))
 
 
 class DeliveryPipeline:
@@ -43,7 +49,15 @@ class DeliveryPipeline:
         self._in_flight = deps.in_flight
         self._loop = asyncio.get_running_loop()
         self._settling = Settling(deps)
-        self._posting = Posting(deps, self._settling)
+        self._slices: TimerQueue[InFlightMessage] = TimerQueue(self._on_slice)
+        self._connections = Connections(
+            deps.vendor,
+            waiting=self._slices.__len__,
+            on_connected=self._ask_again,
+            on_failed=self._on_connect_failed,
+        )
+
+    # -- render and permit ----------------------------------------------------------------------------------------
 
     def start(self, claimed: Claimed, lease: str, asked: float, batch: SpanContext | None = None) -> None:
         """A message was claimed under ``lease``; the claim was asked for at ``asked`` (``steady_seconds``).
@@ -88,28 +102,6 @@ class DeliveryPipeline:
         self._deps.metrics.count_wait(gate)
         self._settling.give_back(message, release)
 
-    def go_first(self, id: str) -> bool:
-        """Let a message be the next of its campaign that gets a permit; False where it is not in flight."""
-        message = self._in_flight.get(id)
-        if message is not None and message.stage is Stage.WAITING:
-            self._deps.permits.move_to_front(self._deps.ask(message.claimed), message)
-        return message is not None
-
-    def lose_lease(self) -> None:
-        """Remove all messages without an attempt: other workers may claim them now."""
-        self._settling.remove_waiting()
-
-    async def stop(self, seconds: float) -> None:
-        """Remove messages without a permit, wait at most this long for the others, then cancel them.
-
-        A cancelled POST becomes unknown when the lease ends; a message whose POST has not begun, as without a limiter,
-        is queued again. Results that the ledger did not take stay in ``in_flight.unsettled``.
-        """
-        self._settling.remove_waiting()
-        await wait_until(self._in_flight.empty, self._loop.time() + seconds)
-        self._posting.stop()
-        await self._settling.stop()
-
     def _render(self, claimed: Claimed) -> str:
         """The vendor's Content. The recorder notes it meanwhile, since it may kill the process. Raises CannotRender."""
         self._deps.recorder.begin_render(claimed.id)
@@ -125,17 +117,17 @@ class DeliveryPipeline:
         await self._deps.fail([(id, why)], message.lease)
         self._settling.remove(message)
 
-    def _on_permit(self, message: InFlightMessage, answer: Slot | Blocked) -> None:
+    def _on_permit(self, message: InFlightMessage, answer: Slice | Blocked) -> None:
         """The message has its slice, or a gate blocks it and it goes back to the ledger."""
         claimed = message.claimed
         if message.stage is Stage.MISSED:
-            self._posting.on_other_slice(message, answer)
+            self._on_other_slice(message, answer)
             return
         if isinstance(answer, Blocked):
             self._hold(message, answer.gate, answer.until_ms)
             return
         try:
-            message.slot = answer
+            message.slice = answer
             if message.quiet_at is not None and self._became_quiet(message, message.quiet_at):
                 return
             message.stage = Stage.OPENING
@@ -151,6 +143,8 @@ class DeliveryPipeline:
         if steady_seconds() < quiet_at or self._deps.quiet is None:
             return False
         return self._is_quiet(message, self._deps.quiet)
+
+    # -- write-ahead and slice ------------------------------------------------------------------------------------
 
     def _open(self, message: InFlightMessage) -> None:
         if message.stage is Stage.OPENING:
@@ -172,6 +166,162 @@ class DeliveryPipeline:
             self._settling.remove(message)
             return
         try:
-            self._posting.schedule(message)
+            self._schedule(message)
         except Exception as error:  # noqa: BLE001 - see Settling.handle_bug
             self._settling.handle_bug(message, error)
+
+    def _schedule(self, message: InFlightMessage) -> None:
+        """POST it in its slice, over a connection that is up by then."""
+        assert message.slice is not None
+        message.stage = Stage.OPEN
+        self._slices.add(message.slice.at, message)
+        self._connections.open_ahead()
+
+    def _on_connect_failed(self, message: InFlightMessage | None, answer: Answer) -> None:
+        """The answer to a message that waits: it had no connection in its slice, or is the next to start."""
+        message = message or self._slices.pop()
+        if message is not None and message.stage is Stage.OPEN:
+            self._answer(message, answer)
+
+    def _on_slice(self, message: InFlightMessage) -> None:
+        """The slice has come, or is over."""
+        if message.stage is not Stage.OPEN:
+            return
+        try:
+            if self._is_late(message):
+                self._deps.permits.count_missed()
+                self._ask_again(message)
+            elif not self._is_usable(message) or not self._in_flight.has_capacity(message.claimed.kind):
+                self._ask_again(message)
+            else:
+                self._post(message)
+        except Exception as error:  # noqa: BLE001 - see Settling.handle_bug
+            if message.posted_at is not None:
+                self._in_flight.post_ended(message.claimed.kind)
+            self._settling.handle_bug(message, error)
+
+    # -- POST and answer ------------------------------------------------------------------------------------------
+
+    def _post(self, message: InFlightMessage) -> None:
+        assert message.order is not None
+        obstacle = self._last_check(message)
+        if obstacle is not None:
+            self._settling.settle(message, Answer(obstacle, Evidence()), 0.0)
+            return
+        posted = self._deps.vendor.post(
+            message.order, partial(self._begin, message), partial(self._on_answer, message)
+        )
+        if isinstance(posted, Answer):
+            self._answer(message, posted)
+        elif posted is not None:
+            message.task = posted
+        elif self._deps.vendor.idle_connections():
+            # It became late at the last moment, or its connection is not ready.
+            self._ask_again(message)
+        else:
+            self._connections.wait_for_one(message)
+
+    def _last_check(self, message: InFlightMessage) -> NotSent | None:
+        """Why the POST may not start at the instant before it, if so."""
+        if self._deps.lease.id != message.lease:
+            return NotSent("the worker's lease was lost before the POST", Remedy(retry=Retry.FREE))
+        if message.deadline is not None and steady_seconds() >= message.deadline:
+            return NotSent("its time to live passed before the POST", Remedy(retry=Retry.BACKOFF))
+        if message.quiet_at is not None and steady_seconds() >= message.quiet_at:
+            # The next claim finds when they end.
+            return NotSent("quiet hours began before the POST", Remedy(retry=Retry.FREE))
+        return None
+
+    def _begin(self, message: InFlightMessage) -> bool:
+        """Look at the clock again right before the first byte: the process may have been off the processor."""
+        if self._is_late(message) or not self._is_usable(message):
+            return False
+        # From here on a kill makes it unknown.
+        message.stage = Stage.POSTING
+        message.posted_at = self._loop.time()
+        self._deps.totals.posted += 1
+        self._in_flight.post_started(message.claimed.kind)
+        self._deps.recorder.begin_post(message.opening.attempt_id)
+        return True
+
+    def _on_answer(self, message: InFlightMessage, answer: Answer) -> None:
+        self._in_flight.post_ended(message.claimed.kind)
+        self._answer(message, answer)
+        self._connections.became_idle()
+
+    def _answer(self, message: InFlightMessage, answer: Answer) -> None:
+        """Settle what the vendor, or the network, answered."""
+        answered_at = self._loop.time()
+        self._in_flight.answer_rate.note(answered_at)
+        try:
+            self._settling.settle(message, answer, (answered_at - (message.posted_at or answered_at)) * 1000)
+        except Exception as error:  # noqa: BLE001 - see Settling.handle_bug
+            self._settling.handle_bug(message, error)
+
+    def _is_late(self, message: InFlightMessage) -> bool:
+        assert message.slice is not None
+        return message.slice.is_missed(self._loop.time())
+
+    def _is_usable(self, message: InFlightMessage) -> bool:
+        assert message.slice is not None
+        return self._deps.permits.is_usable(message.slice)
+
+    # -- another slice --------------------------------------------------------------------------------------------
+
+    def _ask_again(self, message: InFlightMessage) -> None:
+        """Ask for another slice: the permit queue answers to ``_on_permit``."""
+        if message.stage is not Stage.OPEN:
+            return
+        self._deps.totals.missed_slices += 1
+        self._in_flight.lose_permit(message)
+        self._settling.end_probe(message)
+        message.stage = Stage.MISSED
+        self._deps.permits.submit(self._deps.ask(message.claimed, again=True), message, message.deadline)
+
+    def _on_other_slice(self, message: InFlightMessage, answer: Slice | Blocked) -> None:
+        """The answer to a request for another slice."""
+        try:
+            if isinstance(answer, Blocked):
+                held = NotSent(f"held by {answer.gate.value} before the POST", Remedy(retry=Retry.FREE))
+                self._settling.settle(message, Answer(held, Evidence()), 0.0)
+                return
+            self._in_flight.count_permit(message)
+            message.slice = answer
+            self._schedule(message)
+        except Exception as error:  # noqa: BLE001 - see Settling.handle_bug
+            self._settling.handle_bug(message, error)
+
+    # -- what is asked from outside -------------------------------------------------------------------------------
+
+    def go_first(self, id: str) -> bool:
+        """Let a message be the next of its campaign that gets a permit; False where it is not in flight."""
+        message = self._in_flight.get(id)
+        if message is not None and message.stage is Stage.WAITING:
+            self._deps.permits.move_to_front(self._deps.ask(message.claimed), message)
+        return message is not None
+
+    def lose_lease(self) -> None:
+        """Remove all messages without an attempt: other workers may claim them now."""
+        self._settling.remove_waiting()
+
+    async def stop(self, seconds: float) -> None:
+        """Remove messages without a permit, wait at most this long for the others, then cancel them.
+
+        A cancelled POST becomes unknown when the lease ends; a message whose POST has not begun, as without a limiter,
+        is queued again. Results that the ledger did not take stay in ``in_flight.unsettled``.
+        """
+        self._settling.remove_waiting()
+        await wait_until(self._in_flight.empty, self._loop.time() + seconds)
+        self._stop_before_the_post()
+        await self._settling.stop()
+
+    def _stop_before_the_post(self) -> None:
+        """Start no POST any more. A message whose POST has not begun is settled as not sent, and is queued again.
+
+        Without that the end of the lease would make it unknown: its attempt is open.
+        """
+        self._slices.clear()
+        self._connections.stop()
+        for message in self._in_flight:
+            if message.stage in _BEFORE_THE_POST:
+                self._settling.settle(message, Answer(_WORKER_STOPPED, Evidence()), 0.0)

@@ -134,8 +134,8 @@ class Settling:
 
     def end_probe(self, message: InFlightMessage) -> None:
         """Tell the limiter that a probe's permit will not be used any more, if the message has one."""
-        if message.slot is not None and message.slot.permit.probe:
-            message.slot = replace(message.slot, permit=replace(message.slot.permit, probe=False))
+        if message.slice is not None and message.slice.permit.probe:
+            message.slice = replace(message.slice, permit=replace(message.slice.permit, probe=False))
             self._deps.effects.end_probe()
 
     def remove(self, message: InFlightMessage) -> None:

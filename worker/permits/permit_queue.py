@@ -21,7 +21,7 @@ from worker.permits.sender_queue import (
     PermitFuture,
     PermitRequest,
     SenderQueue,
-    Slot,
+    Slice,
     equal_weights,
 )
 
@@ -121,9 +121,9 @@ class PermitQueue:
         self._opened_ms = 0.0
         """When the circuit breaker opened last, as far as is known here, by the limiter's clock."""
 
-    async def acquire(self, ask: Ask) -> Slot | Blocked:
+    async def acquire(self, ask: Ask) -> Slice | Blocked:
         """The slice of this message, or the gate that blocks it for longer than it may wait here."""
-        future: asyncio.Future[Slot | Blocked] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[Slice | Blocked] = asyncio.get_running_loop().create_future()
         self.submit(ask, future)
         return await future
 
@@ -163,9 +163,9 @@ class PermitQueue:
         if opened_ms is not None:
             self._opened_ms = opened_ms
 
-    def is_usable(self, slot: Slot) -> bool:
+    def is_usable(self, of: Slice) -> bool:
         """Whether the circuit breaker has not opened since the permit was given."""
-        return slot.granted_ms >= self._opened_ms
+        return of.granted_ms >= self._opened_ms
 
     def count_missed(self) -> None:
         """A slice was missed although everything else was ready: the event loop had too much to do at once."""
@@ -293,7 +293,7 @@ class PermitQueue:
                 continue
             if isinstance(answer, Permit):
                 at = self.clock.local_ms(answer.begin_ms) / 1000
-                request.future.set_result(Slot(at, answer, grant.now_ms))
+                request.future.set_result(Slice(at, answer, grant.now_ms))
                 self._queue_of(request.ask).count_permit(request.ask.campaign_id)
                 continue
             if not self._may_wait(answer, grant.now_ms):

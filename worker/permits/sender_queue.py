@@ -16,7 +16,7 @@ from bulksend.limits import Ask, Gate, Permit
 
 
 @dataclass(frozen=True, slots=True)
-class Slot:
+class Slice:
     """A permit and its slice in the event loop's time: the POST starts at ``at`` or shortly after it."""
 
     at: float
@@ -44,7 +44,7 @@ class PermitFuture(Protocol):
         """Whether it takes no answer any more."""
         ...
 
-    def set_result(self, answer: Slot | Blocked, /) -> None:
+    def set_result(self, answer: Slice | Blocked, /) -> None:
         """Give it the answer."""
         ...
 

@@ -29,7 +29,7 @@ from worker.permits.permit_queue import (
     OTP_LEAD_FACTOR,
     PermitQueue,
 )
-from worker.permits.sender_queue import Blocked, Slot
+from worker.permits.sender_queue import Blocked, Slice
 
 SENDER = "447700900000"
 Answering = Callable[[int, Ask], Permit | Wait]
@@ -131,7 +131,7 @@ def with_queue(
     asyncio.run(main())
 
 
-async def all_of(queue: PermitQueue, asks: Iterable[Ask]) -> list[Slot | Blocked]:
+async def all_of(queue: PermitQueue, asks: Iterable[Ask]) -> list[Slice | Blocked]:
     return list(await asyncio.gather(*(queue.acquire(ask) for ask in asks)))
 
 
@@ -196,7 +196,7 @@ def test_a_wait_for_a_pair_rate_is_retried_once_and_does_not_block_other_message
         held = asyncio.create_task(queue.acquire(an_ask("pair")))
         await all_of(queue, [an_ask(f"other{n}") for n in range(30)])
         assert not held.done()
-        assert isinstance(await held, Slot)
+        assert isinstance(await held, Slice)
 
     with_queue(permits, act)
     assert sum(ask.recipient == "pair" for call in permits.calls for ask in call) == 2
@@ -230,7 +230,7 @@ def test_a_paused_campaign_blocks_all_its_messages_at_once_and_no_others() -> No
     async def act(queue: PermitQueue) -> None:
         answers = await all_of(queue, [*held, *others])
         assert answers[:3000] == [Blocked(Gate.CAMPAIGN_PAUSED, None)] * 3000
-        assert all(isinstance(answer, Slot) for answer in answers[3000:])
+        assert all(isinstance(answer, Slice) for answer in answers[3000:])
 
     with_queue(permits, act)
     assert sum(ask.campaign_id == "a" for call in permits.calls for ask in call) < 10
@@ -393,7 +393,7 @@ def test_what_missed_its_slice_and_has_to_wait_is_asked_for_again() -> None:
 
     async def act(queue: PermitQueue) -> None:
         async with asyncio.timeout(5):
-            assert isinstance(await queue.acquire(an_ask("late", counted=True)), Slot)
+            assert isinstance(await queue.acquire(an_ask("late", counted=True)), Slice)
 
     with_queue(permits, act)
     assert [ask.counted for (ask,) in permits.calls] == [True, True]
