@@ -31,7 +31,7 @@ from bulksend.gateway import (
     new_nonce,
     read_reply,
 )
-from bulksend.messaging.outcome import Accepted
+from bulksend.messaging.outcome import Accepted, Answer
 from bulksend.messaging.states import MessageType
 
 ORDER = SendOrder("8615000579987", "447700900123", MessageType.TEXT, json.dumps({"body": "x" * 200}))
@@ -42,9 +42,15 @@ Send = Callable[[], Awaitable[None]]
 @contextlib.asynccontextmanager
 async def ours(transport: Transport) -> AsyncIterator[Send]:
     client = VendorClient(transport, CREDENTIALS)
+    loop = asyncio.get_running_loop()
 
     async def send() -> None:
-        assert isinstance((await client.send(ORDER)).outcome, Accepted)
+        if not client.idle_connections():
+            failed = await client.connect()
+            assert failed is None, failed
+        answered: asyncio.Future[Answer] = loop.create_future()
+        assert isinstance(client.post(ORDER, lambda: True, answered.set_result), asyncio.Future)
+        assert isinstance((await answered).outcome, Accepted)
 
     yield send
     await client.aclose()

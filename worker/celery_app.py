@@ -118,7 +118,7 @@ def build_app(
 
 
 def shorten_pauses() -> None:
-    """Shorten the pauses of the engine's event loop: each pause makes it miss the slots of POSTs.
+    """Shorten the pauses of the engine's event loop: each pause makes it miss the slices of POSTs.
 
     A full garbage collection takes 150 ms here: the modules of Celery and SQLAlchemy are excluded from it, and it runs
     rarely. Python's default of 5 ms is the time that the loop waits for another thread that computes.

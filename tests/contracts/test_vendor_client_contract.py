@@ -14,10 +14,9 @@ import json
 import socket
 import ssl
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from functools import partial
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any, Protocol
@@ -40,7 +39,6 @@ from bulksend.gateway import (
     read_reply,
 )
 from bulksend.gateway.error_codes import TABLE, Family
-from bulksend.gateway.transport import NOT_STARTED, StartSignal
 from bulksend.messaging.outcome import (
     Accepted,
     Answer,
@@ -52,6 +50,7 @@ from bulksend.messaging.outcome import (
     Unknown,
 )
 from bulksend.messaging.states import MessageType
+from tests.gateway_posts import send
 
 # -- the transports --------------------------------------------------------------------------------------
 
@@ -71,66 +70,8 @@ class MakeTransport(Protocol):
     ) -> Transport: ...
 
 
-def _begun(start: StartSignal | None) -> bool:
-    if start is not None:
-        start.begin()
-    return True
-
-
-class AtOnce(SocketTransport):
-    """Has a connection first, and POSTs over it at once: ``post_now`` is judged as ``post`` is."""
-
-    def __init__(self, url: str, *, connections: int = 200, **options: Any) -> None:
-        super().__init__(url, connections=connections, **options)
-        self._turns = asyncio.Semaphore(connections)
-
-    async def post(
-        self, body: bytes, headers: Mapping[str, str], start: StartSignal | None = None
-    ) -> RawReply | Failure:
-        keeps_none = self._request(body, headers) is None or self._closed or not self._keepalive_seconds
-        if keeps_none:
-            return await super().post(body, headers, start)
-        try:
-            await asyncio.wait_for(self._turns.acquire(), self._timeouts.pool)
-        except TimeoutError:
-            return Failure("PoolTimeout", bytes_sent=False, reply_began=False, stage="pool")
-        try:
-            return await self._post_at_once(body, headers, start)
-        finally:
-            self._turns.release()
-
-    async def _post_at_once(
-        self, body: bytes, headers: Mapping[str, str], start: StartSignal | None
-    ) -> RawReply | Failure:
-        made = None
-        if not self.idle_connections():
-            try:
-                made = await self._connect(asyncio.get_running_loop().time() + self._timeouts.total)
-            except Exception:  # noqa: BLE001 - what it is, the usual way says
-                return await super().post(body, headers, start)
-            self._release(made, asyncio.get_running_loop().time())
-        if start is not None and not await start.wait():
-            return NOT_STARTED
-        over: asyncio.Future[RawReply | Failure] = asyncio.get_running_loop().create_future()
-        posted = self.post_now(body, headers, partial(_begun, start), over.set_result)
-        if posted is not None:
-            return await self._cancelled_together(over, posted)
-        if made is not None and made.has_ended():
-            return Failure("DisconnectedError", bytes_sent=False, reply_began=False, stage="start")
-        return await super().post(body, headers, start)
-
-    @staticmethod
-    async def _cancelled_together(over: asyncio.Future[Any], posted: asyncio.Future[Any]) -> Any:
-        try:
-            return await over
-        except asyncio.CancelledError:
-            posted.cancel()
-            raise
-
-
 TRANSPORTS = [
     pytest.param(SocketTransport, id="socket"),
-    pytest.param(AtOnce, id="socket at once"),
 ]
 
 
@@ -141,13 +82,12 @@ def make(request: pytest.FixtureRequest) -> MakeTransport:
 
 
 #: For vendors that answer or hang up: long enough for the busiest machine.
-PATIENT = Timeouts(connect=20, read=20, write=20, pool=20, total=20)
+PATIENT = Timeouts(connect=20, read=20, write=20, total=20)
 #: For vendors that hang: short, and only the one that is meant to end it.
-HASTY_READ = Timeouts(connect=20, read=0.2, write=20, pool=20, total=20)
-HASTY_WRITE = Timeouts(connect=20, read=20, write=0.2, pool=20, total=20)
-HASTY_CONNECT = Timeouts(connect=0.2, read=20, write=20, pool=20, total=20)
-HASTY_POOL = Timeouts(connect=20, read=20, write=20, pool=0.2, total=20)
-HASTY_TOTAL = Timeouts(connect=20, read=20, write=20, pool=20, total=0.4)
+HASTY_READ = Timeouts(connect=20, read=0.2, write=20, total=20)
+HASTY_WRITE = Timeouts(connect=20, read=20, write=0.2, total=20)
+HASTY_CONNECT = Timeouts(connect=0.2, read=20, write=20, total=20)
+HASTY_TOTAL = Timeouts(connect=20, read=20, write=20, total=0.4)
 
 # -- the vendor ------------------------------------------------------------------------------------------
 
@@ -455,10 +395,19 @@ def client_of(transport: Transport) -> VendorClient:
     return VendorClient(transport, CREDENTIALS)
 
 
+async def post_raw(transport: Transport, body: bytes) -> RawReply | Failure:
+    """POST over a new connection."""
+    assert await transport.connect() is None
+    done: asyncio.Future[RawReply | Failure] = asyncio.get_running_loop().create_future()
+    posted = transport.post(body, {"Content-Type": "application/json"}, lambda: True, done.set_result)
+    assert isinstance(posted, asyncio.Future)
+    return await done
+
+
 async def send_once(make: MakeTransport, url: str, timeouts: Timeouts, **options: Any) -> Answer:
     client = client_of(make(url, timeouts=timeouts, **options))
     try:
-        return await client.send(ORDER)
+        return await send(client, ORDER)
     finally:
         await client.aclose()
 
@@ -485,137 +434,264 @@ def test_a_vendor_that(case: Case, make: MakeTransport) -> None:
     asyncio.run(run())
 
 
-# -- when it may begin -----------------------------------------------------------------------------------
+# -- a connection, and the POST over it ------------------------------------------------------------------
 
 
-class Held:
-    """Holds a POST back until told; remembers what it was asked."""
+class Begin:
+    """Counts how often it was asked whether a POST may begin, and says this."""
 
-    def __init__(self, *, may_begin: bool = True) -> None:
-        self.asked = asyncio.Event()
-        self.free = asyncio.Event()
+    def __init__(self, answer: Callable[[], bool] = lambda: True) -> None:
         self.times_asked = 0
-        self.begun = 0
-        self._may_begin = may_begin
+        self._answer = answer
 
-    async def wait(self) -> bool:
+    def __call__(self) -> bool:
         self.times_asked += 1
-        self.asked.set()
-        await self.free.wait()
-        return self._may_begin
-
-    def begin(self) -> None:
-        self.begun += 1
+        return self._answer()
 
 
-def test_a_post_waits_for_its_start_with_its_connection_up(make: MakeTransport) -> None:
+def never(answer: Answer) -> None:
+    raise AssertionError(answer)
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Let the event loop go on until this holds."""
+    async with asyncio.timeout(20):
+        while not holds():  # noqa: ASYNC110 - nobody tells when the loop has seen it
+            await asyncio.sleep(0)
+
+
+async def connected(client: VendorClient, vendor: Vendor) -> None:
+    """Open a connection that the vendor has taken too."""
+    before = vendor.connections
+    assert await client.connect() is None
+    await until(lambda: vendor.connections > before)
+
+
+def test_a_connection_is_up_before_its_post_and_nothing_is_sent_until_then(make: MakeTransport) -> None:
     async def run() -> None:
         async with vendor_that(says(GOOD_REPLY)) as vendor:
-            client, start = client_of(make(vendor.url, timeouts=PATIENT)), Held()
-            sending = asyncio.create_task(client.send(ORDER, start))
-            await start.asked.wait()
-            assert (vendor.connections, vendor.bytes_read, start.begun) == (1, 0, 0)
-            start.free.set()
-            assert type((await sending).outcome) is Accepted
-            assert (vendor.connections, start.times_asked, start.begun) == (1, 1, 1)
+            client, begin = client_of(make(vendor.url, timeouts=PATIENT)), Begin()
+            await connected(client, vendor)
+            await asyncio.sleep(0.05)
+            assert (vendor.connections, vendor.bytes_read, client.idle_connections()) == (1, 0, 1)
+            assert type((await send(client, ORDER, begin)).outcome) is Accepted
+            assert (vendor.connections, begin.times_asked) == (1, 1)
             await client.aclose()
 
     asyncio.run(run())
 
 
-def test_a_post_whose_start_says_no_is_not_sent(make: MakeTransport) -> None:
+def test_a_post_is_written_before_it_returns(make: MakeTransport) -> None:
+    """No POST begins later than it was allowed to."""
+
     async def run() -> None:
-        async with vendor_that(says(GOOD_REPLY)) as vendor:
-            client, start = client_of(make(vendor.url, timeouts=PATIENT)), Held(may_begin=False)
-            start.free.set()
-            assert_not_sent(await client.send(ORDER, start))
-            assert (vendor.bytes_read, start.begun) == (0, 0)
-            # And the next one goes out as ever.
-            assert type((await client.send(ORDER)).outcome) is Accepted
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            client = client_of(make(f"http://127.0.0.1:{listener.getsockname()[1]}/api", timeouts=PATIENT))
+            assert await client.connect() is None
+            accepted, _ = listener.accept()
+            with accepted:
+                accepted.setblocking(False)
+                answers: list[Answer] = []
+                with pytest.raises(BlockingIOError):
+                    accepted.recv(1)
+                posted = client.post(ORDER, lambda: True, answers.append)
+                assert isinstance(posted, asyncio.Future)
+                assert accepted.recv(65536).endswith(b"}")
+                assert (client.idle_connections(), answers) == (0, [])
+                posted.cancel()
             await client.aclose()
 
     asyncio.run(run())
 
 
-def test_the_time_that_a_post_waits_for_its_start_is_not_the_vendors(make: MakeTransport) -> None:
-    async def run() -> None:
-        async with vendor_that(says(GOOD_REPLY)) as vendor:
-            client, start = client_of(make(vendor.url, timeouts=HASTY_TOTAL)), Held()
-            asyncio.get_running_loop().call_later(HASTY_TOTAL.total * 1.5, start.free.set)
-            assert type((await client.send(ORDER, start)).outcome) is Accepted
-            await client.aclose()
-
-    asyncio.run(run())
-
-
-def test_what_a_start_raises_comes_through_and_nothing_was_sent(make: MakeTransport) -> None:
-    class Broken(Held):
-        async def wait(self) -> bool:
-            raise KeyError("a bug")
-
-    async def run() -> None:
-        async with vendor_that(says(GOOD_REPLY)) as vendor:
-            client = client_of(make(vendor.url, timeouts=PATIENT))
-            with pytest.raises(KeyError, match="a bug"):
-                await client.send(ORDER, Broken())
-            assert vendor.bytes_read == 0
-            await client.aclose()
-
-    asyncio.run(run())
-
-
-def test_a_post_at_once_that_may_not_begin_any_more_leaves_its_connection_to_the_next() -> None:
+def test_without_a_connection_nothing_begins(make: MakeTransport) -> None:
     async def run() -> None:
         async with vendor_that(answers_until_closed) as vendor:
-            client = client_of(SocketTransport(vendor.url, timeouts=PATIENT))
-            await client.send(ORDER)
-            answers: list[Answer] = []
-            assert client.send_now(ORDER, lambda: False, answers.append) is None
-            assert (client.idle_connections(), client.open_connections()) == (1, 1)
-            assert type((await client.send(ORDER)).outcome) is Accepted
+            client, begin = client_of(make(vendor.url, timeouts=PATIENT)), Begin()
+            assert client.post(ORDER, begin, never) is None
+            assert (begin.times_asked, client.idle_connections(), vendor.connections) == (0, 0, 0)
             await client.aclose()
-        assert answers == []
-        assert (len(vendor.requests), vendor.connections) == (2, 1)
 
     asyncio.run(run())
 
 
-def test_what_hinders_a_post_at_once_from_beginning_comes_through_and_nothing_was_sent() -> None:
+def test_the_time_that_a_connection_waits_for_its_post_is_not_the_vendors(make: MakeTransport) -> None:
     async def run() -> None:
         async with vendor_that(answers_until_closed) as vendor:
-            client = client_of(SocketTransport(vendor.url, timeouts=PATIENT))
-            await client.send(ORDER)
-            with pytest.raises(ZeroDivisionError):
-                client.send_now(ORDER, lambda: bool(1 // 0), lambda answer: None)
+            client = client_of(make(vendor.url, timeouts=HASTY_TOTAL))
+            assert await client.connect() is None
+            for _ in range(2):
+                await asyncio.sleep(HASTY_TOTAL.total * 1.5)
+                assert type((await send(client, ORDER)).outcome) is Accepted
+            assert vendor.connections == 1
+            await client.aclose()
+
+    asyncio.run(run())
+
+
+def test_a_post_that_may_not_begin_any_more_leaves_its_connection_to_the_next(make: MakeTransport) -> None:
+    async def run() -> None:
+        async with vendor_that(answers_until_closed) as vendor:
+            client, begin = client_of(make(vendor.url, timeouts=PATIENT, connections=2)), Begin(lambda: False)
+            await connected(client, vendor)
+            for count in range(3):
+                assert client.post(ORDER, begin, never) is None
+                assert (client.idle_connections(), client.connections_left()) == (1, 1)
+                assert (begin.times_asked, len(vendor.requests)) == (count + 1, count)
+                # And the next one goes out as ever.
+                assert type((await send(client, ORDER)).outcome) is Accepted
+            await client.aclose()
+        assert (len(vendor.requests), vendor.connections) == (3, 1)
+
+    asyncio.run(run())
+
+
+def test_what_hinders_a_post_from_beginning_comes_through_and_nothing_was_sent(make: MakeTransport) -> None:
+    async def run() -> None:
+        async with vendor_that(answers_until_closed) as vendor:
+            client = client_of(make(vendor.url, timeouts=PATIENT, connections=2))
+            await connected(client, vendor)
+            for count in range(3):
+                with pytest.raises(ZeroDivisionError):
+                    client.post(ORDER, lambda: bool(1 // 0), never)
+                assert (client.idle_connections(), client.connections_left()) == (1, 1)
+                assert len(vendor.requests) == count
+                assert type((await send(client, ORDER)).outcome) is Accepted
+            await client.aclose()
+        assert (len(vendor.requests), vendor.connections) == (3, 1)
+
+    asyncio.run(run())
+
+
+def closes(accepted: socket.socket) -> None:
+    accepted.close()
+
+
+def resets(accepted: socket.socket) -> None:
+    accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    accepted.close()
+
+
+def speaks_unasked(accepted: socket.socket) -> None:
+    accepted.sendall(GOOD_REPLY)
+
+
+@pytest.mark.parametrize("is_read", [False, True], ids=["unread", "read"])
+@pytest.mark.parametrize("end", [closes, resets, speaks_unasked])
+def test_a_connection_that_ends_while_its_post_waits_is_found_out_at_the_post(
+    make: MakeTransport, end: Callable[[socket.socket], None], is_read: bool
+) -> None:
+    """Even where the event loop has not read its end: a POST over it would be unknown."""
+
+    async def run() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            url, begin = f"http://127.0.0.1:{listener.getsockname()[1]}/api", Begin()
+            client = client_of(make(url, timeouts=PATIENT, connections=1))
+            assert await client.connect() is None
+            assert client.connections_left() == 0
+            accepted, _ = listener.accept()
+            with accepted:
+                end(accepted)
+                if is_read:
+                    await asyncio.sleep(0.05)
+                assert client.post(ORDER, begin, never) is None
+                assert begin.times_asked == 0
+                # Its place is free at once: what waits for a connection asks for the next one now.
+                assert (client.idle_connections(), client.connections_left()) == (0, 1)
+                if accepted.fileno() >= 0:
+                    await asyncio.sleep(0.05)
+                    accepted.setblocking(False)
+                    with suppress(ConnectionResetError):
+                        assert accepted.recv(1) == b""
+            assert await client.connect() is None
             assert client.idle_connections() == 1
             await client.aclose()
-        assert len(vendor.requests) == 1
 
     asyncio.run(run())
 
 
-def test_a_connection_that_ends_while_its_post_waits_is_replaced_before_a_byte_is_sent() -> None:
+def test_a_connection_that_ends_while_its_post_waits_is_replaced_before_a_byte_is_sent(
+    make: MakeTransport,
+) -> None:
     async def run() -> None:
-        gone = asyncio.Event()
+        waits, gone = asyncio.Event(), asyncio.Event()
 
         async def hangs_up_first(talk: Talk) -> None:
             if talk.vendor.connections > 1:
                 await talk.request()
                 await talk.say(GOOD_REPLY)
                 return
+            await waits.wait()
             talk.writer.close()
             await talk.writer.wait_closed()
             gone.set()
 
         async with vendor_that(hangs_up_first) as vendor:
-            client, start = client_of(SocketTransport(vendor.url, timeouts=PATIENT)), Held()
-            sending = asyncio.create_task(client.send(ORDER, start))
-            await start.asked.wait()
+            client, begin = client_of(make(vendor.url, timeouts=PATIENT)), Begin()
+            await connected(client, vendor)
+            waits.set()
             await gone.wait()
-            start.free.set()
-            assert type((await sending).outcome) is Accepted
-            assert (vendor.connections, start.times_asked, start.begun) == (2, 2, 1)
+            assert type((await send(client, ORDER, begin)).outcome) is Accepted
+            assert (vendor.connections, len(vendor.requests), begin.times_asked) == (2, 1, 1)
             await client.aclose()
+
+    asyncio.run(run())
+
+
+def test_there_are_never_more_connections_than_allowed(make: MakeTransport) -> None:
+    async def run() -> None:
+        async with vendor_that(reads_all_then_hangs) as vendor:
+            client, begin = client_of(make(vendor.url, timeouts=PATIENT, connections=2)), Begin()
+            assert client.connections_left() == 2
+            assert await asyncio.gather(*(client.connect() for _ in range(5))) == [None] * 5
+            assert (client.idle_connections(), client.connections_left()) == (2, 0)
+            answers: list[Answer] = []
+            for _ in range(2):
+                assert isinstance(client.post(ORDER, begin, answers.append), asyncio.Future)
+            assert (client.idle_connections(), client.connections_left()) == (0, 0)
+            # Every one is in use: nothing more begins.
+            assert client.post(ORDER, begin, never) is None
+            assert await client.connect() is None
+            assert (client.idle_connections(), client.connections_left()) == (0, 0)
+            await until(lambda: len(vendor.requests) == 2)
+            assert (vendor.connections, begin.times_asked) == (2, 2)
+            vendor.closing.set()
+            await until(lambda: len(answers) == 2)
+            assert {type(answer.outcome) for answer in answers} == {Unknown}
+            assert client.connections_left() == 2
+            await client.aclose()
+        assert (len(vendor.requests), vendor.connections) == (2, 2)
+
+    asyncio.run(run())
+
+
+def test_a_connection_that_ends_with_its_post_leaves_its_place_by_then(make: MakeTransport) -> None:
+    """What waits for a connection is told by the answer, and by nothing else."""
+
+    async def run() -> None:
+        async with vendor_that(says(http(GOOD, "200 OK", "Connection: close"))) as vendor:
+            client = client_of(make(vendor.url, timeouts=PATIENT, connections=1))
+            left: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+            assert await client.connect() is None
+            posted = client.post(ORDER, lambda: True, lambda _: left.set_result(client.connections_left()))
+            assert isinstance(posted, asyncio.Future)
+            assert await left == 1
+            await client.aclose()
+
+    asyncio.run(run())
+
+
+def test_a_cancelled_connect_leaves_its_place(make: MakeTransport, deaf_port: int) -> None:
+    async def run() -> None:
+        client = client_of(make(f"http://127.0.0.1:{deaf_port}/api", timeouts=PATIENT, connections=1))
+        connecting = asyncio.create_task(client.connect())
+        await asyncio.sleep(0.05)
+        assert client.connections_left() == 0
+        connecting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await connecting
+        assert (client.idle_connections(), client.connections_left()) == (0, 1)
+        await client.aclose()
 
     asyncio.run(run())
 
@@ -675,42 +751,63 @@ def test_a_connection_that_hangs_past_the_deadline_is_not_sent(make: MakeTranspo
     assert_not_sent(asyncio.run(send_once(make, f"http://127.0.0.1:{deaf_port}/api", HASTY_TOTAL)))
 
 
-def test_waiting_for_a_free_connection_in_vain_is_not_sent(make: MakeTransport) -> None:
+def test_after_closing_nothing_is_sent(make: MakeTransport) -> None:
     async def run() -> None:
-        async with vendor_that(reads_all_then_hangs) as vendor:
-            client = client_of(make(vendor.url, timeouts=HASTY_POOL, connections=1))
-            first = asyncio.create_task(client.send(ORDER))
-            await vendor.has_read.wait()
-            assert_not_sent(await client.send(ORDER))
-            assert len(vendor.requests) == 1
-            vendor.closing.set()
-            assert type((await first).outcome) is Unknown
-            await client.aclose()
+        for has_connection in (False, True):
+            async with vendor_that(says(GOOD_REPLY)) as vendor:
+                client, begin = client_of(make(vendor.url, timeouts=PATIENT)), Begin()
+                if has_connection:
+                    await connected(client, vendor)
+                await client.aclose()
+                posted = client.post(ORDER, begin, never)
+                for answer in (await send(client, ORDER, begin), posted, await client.connect()):
+                    assert isinstance(answer, Answer)
+                    assert_not_sent(answer)
+                    assert isinstance(answer.outcome, NotSent)
+                    assert answer.outcome.remedy.retry is Retry.FREE
+                assert (vendor.connections, vendor.bytes_read) == (int(has_connection), 0)
+                assert (client.idle_connections(), begin.times_asked) == (0, 0)
 
     asyncio.run(run())
 
 
-def test_after_closing_nothing_is_sent(make: MakeTransport) -> None:
+def test_a_connect_that_closing_overtakes_leaves_no_connection(make: MakeTransport) -> None:
     async def run() -> None:
-        async with vendor_that(says(GOOD_REPLY)) as vendor:
-            client = client_of(make(vendor.url, timeouts=PATIENT))
+        hung_up = asyncio.Event()
+
+        async def behave(talk: Talk) -> None:
+            assert await talk.reader.read() == b""
+            hung_up.set()
+
+        async with vendor_that(behave) as vendor:
+            client = client_of(make(vendor.url, timeouts=PATIENT, connections=1))
+            connecting = asyncio.create_task(client.connect())
+            await asyncio.sleep(0)
             await client.aclose()
-            assert_not_sent(await client.send(ORDER))
-            assert vendor.connections == 0
+            await connecting
+            assert client.idle_connections() == 0
+            assert isinstance(client.post(ORDER, lambda: True, never), Answer)
+            if vendor.connections:
+                await asyncio.wait_for(hung_up.wait(), 20)
+            assert client.connections_left() == 1
 
     asyncio.run(run())
 
 
 def test_a_header_that_http_cannot_carry_is_not_sent_and_is_our_fault(make: MakeTransport) -> None:
     async def run() -> None:
-        async with vendor_that(says(GOOD_REPLY)) as vendor:
-            transport = make(vendor.url, timeouts=PATIENT)
-            for value in ("a\r\nX-Evil: 1", "a\x00b", "é\ud800"):
-                failure = await transport.post(b"{}", {"X-Nonce": value})
-                assert isinstance(failure, Failure)
-                assert not failure.bytes_sent
-                assert failure.local
-            assert vendor.bytes_read == 0
+        async with vendor_that(answers_until_closed) as vendor:
+            transport, begin = make(vendor.url, timeouts=PATIENT), Begin()
+            for has_connection in (False, True):
+                for value in ("a\r\nX-Evil: 1", "a\x00b", "é\ud800"):
+                    failure = transport.post(b"{}", {"X-Nonce": value}, begin, lambda _: None)
+                    assert isinstance(failure, Failure)
+                    assert not failure.bytes_sent
+                    assert failure.local
+                    assert transport.idle_connections() == has_connection
+                assert await transport.connect() is None
+            assert type((await send(client_of(transport), ORDER)).outcome) is Accepted
+            assert (len(vendor.requests), begin.times_asked) == (1, 0)
             await transport.aclose()
 
     asyncio.run(run())
@@ -856,7 +953,7 @@ def test_each_ret_code_of_the_table_is_read_as_the_table_says(make: MakeTranspor
             client = client_of(make(vendor.url, timeouts=PATIENT))
             for code in codes:
                 body = json.dumps({"RetCode": code, "Message": "no"}).encode()
-                assert await client.send(ORDER) == read_reply(200, {}, body)
+                assert await send(client, ORDER) == read_reply(200, {}, body)
             await client.aclose()
         assert len(vendor.requests) == len(codes)
         assert vendor.connections == 1
@@ -890,7 +987,7 @@ def test_a_connection_is_used_again(make: MakeTransport) -> None:
         async with vendor_that(answers_until_closed) as vendor:
             client = client_of(make(vendor.url, timeouts=PATIENT))
             for _ in range(5):
-                assert type((await client.send(ORDER)).outcome) is Accepted
+                assert type((await send(client, ORDER)).outcome) is Accepted
             await client.aclose()
         assert vendor.connections == 1
 
@@ -912,13 +1009,13 @@ def test_a_post_is_timed_from_its_own_start_and_not_from_an_earlier_one_of_its_c
             await released.wait()
 
         # Long enough that a machine which stands still for a moment is not taken for a late answer.
-        hasty = Timeouts(connect=20, read=2.0, write=20, pool=20, total=20)
+        hasty = Timeouts(connect=20, read=2.0, write=20, total=20)
         async with vendor_that(behave) as vendor:
             client = client_of(make(vendor.url, timeouts=hasty))
             for _ in range(2):
-                assert type((await client.send(ORDER)).outcome) is Accepted
+                assert type((await send(client, ORDER)).outcome) is Accepted
             began = asyncio.get_running_loop().time()
-            assert type((await client.send(ORDER)).outcome) is Unknown
+            assert type((await send(client, ORDER)).outcome) is Unknown
             assert asyncio.get_running_loop().time() - began >= 1.9
             released.set()
             await client.aclose()
@@ -942,25 +1039,25 @@ def test_only_a_connection_that_the_next_post_would_take_counts_as_ready(make: M
             transport = make(vendor.url, timeouts=PATIENT)
             client = client_of(transport)
             assert client.idle_connections() == 0
-            await client.send(ORDER)
+            await send(client, ORDER)
             assert client.idle_connections() == 1
             closing.set()
-            async with asyncio.timeout(20):
-                while client.idle_connections():  # noqa: ASYNC110 - nobody tells when the loop has seen it
-                    await asyncio.sleep(0)
+            await until(lambda: not client.idle_connections())
             await client.aclose()
         assert seen == [0]
 
     asyncio.run(run())
 
 
-def test_a_connection_that_was_idle_for_too_long_is_not_ready() -> None:
+def test_a_connection_that_was_idle_for_too_long_is_not_ready(make: MakeTransport) -> None:
     async def run() -> None:
         async with vendor_that(answers_until_closed) as vendor:
-            client = client_of(SocketTransport(vendor.url, timeouts=PATIENT, keepalive_seconds=0))
-            await client.send(ORDER)
+            client = client_of(make(vendor.url, timeouts=PATIENT, keepalive_seconds=0))
+            assert await client.connect() is None
+            assert client.post(ORDER, lambda: True, never) is None
             assert client.idle_connections() == 0
             await client.aclose()
+        assert vendor.bytes_read == 0
 
     asyncio.run(run())
 
@@ -968,9 +1065,10 @@ def test_a_connection_that_was_idle_for_too_long_is_not_ready() -> None:
 def test_a_connection_that_was_idle_for_too_long_is_not_used_again(make: MakeTransport) -> None:
     async def run() -> None:
         async with vendor_that(answers_until_closed) as vendor:
-            client = client_of(make(vendor.url, timeouts=PATIENT, keepalive_seconds=0))
+            client = client_of(make(vendor.url, timeouts=PATIENT, connections=1, keepalive_seconds=0.5))
             for _ in range(3):
-                assert type((await client.send(ORDER)).outcome) is Accepted
+                assert type((await send(client, ORDER)).outcome) is Accepted
+                await asyncio.sleep(0.6)
             await client.aclose()
         assert vendor.connections == 3
 
@@ -994,7 +1092,7 @@ def test_a_connection_is_made_anew_once_it_is_old_and_never_in_the_middle_of_a_p
             client = client_of(transport)
             began = asyncio.get_running_loop().time()
             while asyncio.get_running_loop().time() < began + 2.0:
-                assert type((await client.send(ORDER)).outcome) is Accepted
+                assert type((await send(client, ORDER)).outcome) is Accepted
             posts = len(vendor.requests)
             assert 1 < vendor.connections < posts
             await client.aclose()
@@ -1002,18 +1100,16 @@ def test_a_connection_is_made_anew_once_it_is_old_and_never_in_the_middle_of_a_p
     asyncio.run(run())
 
 
-def test_an_old_idle_connection_is_not_ready() -> None:
+def test_an_old_idle_connection_is_not_ready(make: MakeTransport) -> None:
     async def run() -> None:
         async with vendor_that(answers_until_closed) as vendor:
-            transport = SocketTransport(vendor.url, timeouts=PATIENT, max_age_seconds=0.5)
-            client = client_of(transport)
-            await client.send(ORDER)
-            assert (client.idle_connections(), client.open_connections()) == (1, 1)
+            client = client_of(make(vendor.url, timeouts=PATIENT, connections=2, max_age_seconds=0.5))
+            await send(client, ORDER)
+            assert (client.idle_connections(), client.connections_left()) == (1, 1)
             await asyncio.sleep(0.6)
-            answers: list[Answer] = []
-            assert client.send_now(ORDER, lambda: True, answers.append) is None
-            assert client.idle_connections() == 0
-            assert type((await client.send(ORDER)).outcome) is Accepted
+            assert client.post(ORDER, lambda: True, never) is None
+            assert (client.idle_connections(), client.connections_left()) == (0, 2)
+            assert type((await send(client, ORDER)).outcome) is Accepted
             assert vendor.connections == 2
             await client.aclose()
 
@@ -1036,7 +1132,7 @@ def test_an_idle_connection_that_the_vendor_closed_is_replaced_and_nothing_is_se
         async with vendor_that(behave) as vendor:
             client = client_of(make(vendor.url, timeouts=PATIENT, connections=1))
             for _ in range(3):
-                assert type((await client.send(ORDER)).outcome) is Accepted
+                assert type((await send(client, ORDER)).outcome) is Accepted
                 await closed.wait()
                 closed.clear()
             await client.aclose()
@@ -1055,7 +1151,7 @@ def test_a_kept_connection_that_closes_on_the_next_request_is_unknown(make: Make
 
         async with vendor_that(behave) as vendor:
             client = client_of(make(vendor.url, timeouts=PATIENT, connections=1))
-            outcomes = [type((await client.send(ORDER)).outcome) for _ in range(3)]
+            outcomes = [type((await send(client, ORDER)).outcome) for _ in range(3)]
             await client.aclose()
         assert outcomes == [Accepted, Unknown, Accepted]
         assert len(vendor.requests) == 3
@@ -1090,7 +1186,7 @@ def test_a_second_reply_to_one_request_is_never_taken_for_the_next_ones(
             client = client_of(make(vendor.url, timeouts=HASTY_READ, connections=1))
             for number in range(3):
                 order = SendOrder("8615000579987", f"44770090000{number}", MessageType.TEXT, "{}")
-                outcome = (await client.send(order)).outcome
+                outcome = (await send(client, order)).outcome
                 assert outcome == Accepted(f"for-{order.to}", "r-1")
                 await said.wait()
                 said.clear()
@@ -1108,7 +1204,13 @@ def test_many_posts_at_once_each_get_their_own_answer(make: MakeTransport) -> No
                 SendOrder("8615000579987", f"447700900{number:03}", MessageType.TEXT, "{}")
                 for number in range(300)
             ]
-            answers = await asyncio.gather(*(client.send(order) for order in orders))
+            turns = asyncio.Semaphore(20)
+
+            async def in_turn(order: SendOrder) -> Answer:
+                async with turns:
+                    return await send(client, order)
+
+            answers = await asyncio.gather(*(in_turn(order) for order in orders))
             await client.aclose()
         assert [answer.outcome for answer in answers] == [
             Accepted(f"for-{order.to}", "r-1") for order in orders
@@ -1133,13 +1235,13 @@ def test_a_cancelled_post_hangs_up_and_leaves_the_transport_fit(make: MakeTransp
 
         async with vendor_that(behave) as vendor:
             client = client_of(make(vendor.url, timeouts=PATIENT, connections=1))
-            post = asyncio.create_task(client.send(ORDER))
+            post = asyncio.create_task(send(client, ORDER))
             await vendor.has_read.wait()
             post.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await post
             await hung_up.wait()
-            assert type((await client.send(ORDER)).outcome) is Accepted
+            assert type((await send(client, ORDER)).outcome) is Accepted
             await client.aclose()
 
     asyncio.run(run())
@@ -1149,7 +1251,7 @@ def test_a_body_that_the_vendor_never_reads_is_unknown_when_writing_times_out(ma
     async def run() -> None:
         async with vendor_that(never_reads) as vendor:
             transport = make(vendor.url, timeouts=HASTY_WRITE)
-            failure = await transport.post(b"x" * 32_000_000, {"Content-Type": "application/json"})
+            failure = await post_raw(transport, b"x" * 32_000_000)
             assert isinstance(failure, Failure)
             assert failure.bytes_sent
             await transport.aclose()
@@ -1177,8 +1279,7 @@ def test_a_reply_is_read_no_further_than_its_limit(make: MakeTransport) -> None:
     async def run() -> None:
         async with vendor_that(never_stops_talking) as vendor:
             transport = make(vendor.url, timeouts=PATIENT)
-            body, headers = b"{}", {"Content-Type": "application/json"}
-            reply = await transport.post(body, headers)
+            reply = await post_raw(transport, b"{}")
             assert isinstance(reply, RawReply)
             assert len(reply.body) <= 65537
             await transport.aclose()

@@ -15,33 +15,48 @@ from typing import Any
 
 import pytest
 
-from bulksend.gateway import SocketTransport
-from bulksend.messaging.outcome import Accepted
+from bulksend.gateway import VendorClient
+from bulksend.messaging.outcome import Accepted, Answer
 from tests.contracts.test_vendor_client_contract import (
     GOOD_REPLY,
     ORDER,
     PATIENT,
-    AtOnce,
+    Begin,
     Certificate,
     MakeTransport,
     client_of,
     good_certificate,
     make,
+    never,
+    until,
 )
+from tests.gateway_posts import send
 
 __all__ = ["good_certificate", "make"]
 
 
 class TlsVendor:
-    """A TLS 1.3 server as OpenSSL writes it, on threads. ``after`` is what it does when it has answered."""
+    """A TLS 1.3 server as OpenSSL writes it, on threads.
+
+    ``first`` is what it does when it has a connection, ``after`` when it has answered. Its tickets are sent once
+    ``may_send_tickets`` is set.
+    """
 
     def __init__(
-        self, certificate: Certificate, *, tickets: int = 2, after: Callable[[TlsTalk], None] | None = None
+        self,
+        certificate: Certificate,
+        *,
+        tickets: int = 2,
+        first: Callable[[TlsTalk], None] | None = None,
+        after: Callable[[TlsTalk], None] | None = None,
     ) -> None:
         self._context = certificate.server_side()
         self._context.minimum_version = ssl.TLSVersion.TLSv1_3
         self._context.num_tickets = tickets
-        self._retry_after = after
+        self._first, self._after = first, after
+        self.may_send_tickets = threading.Event()
+        self.may_send_tickets.set()
+        self.has_sent_tickets = threading.Semaphore(0)
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=512)
         self.url = f"https://127.0.0.1:{self._listener.getsockname()[1]}/api"
         self.requests: list[bytes] = []
@@ -57,27 +72,39 @@ class TlsVendor:
                 connection, _ = self._listener.accept()
             except OSError:
                 return
+            # Else a goodbye waits until the tickets before it are acknowledged, which takes 40 ms.
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self.connections += 1
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection: socket.socket) -> None:
-        with connection:
-            talk = TlsTalk(connection, self._context)
+        with connection, suppress(OSError):  # a client may hang up
+            talk = TlsTalk(connection, self._context, self.may_send_tickets)
+            self.has_sent_tickets.release()
+            if self._first is not None:
+                self._first(talk)
             while request := talk.request():
                 self.requests.append(request)
                 talk.say(GOOD_REPLY)
-                if self._retry_after is not None:
-                    self._retry_after(talk)
+                if self._after is not None:
+                    self._after(talk)
 
 
 class TlsTalk:
     """The server's side of one connection. Its TLS is done in memory, so that each record can be sent by itself."""
 
-    def __init__(self, connection: socket.socket, context: ssl.SSLContext) -> None:
+    def __init__(
+        self, connection: socket.socket, context: ssl.SSLContext, may_send_tickets: threading.Event
+    ) -> None:
         self._connection = connection
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
-        self._retrying(self._tls.do_handshake)
+
+        def handshake() -> None:
+            self._tls.do_handshake()
+            may_send_tickets.wait(20)  # they are all that is not sent yet
+
+        self._retrying(handshake)
 
     def _retrying(self, do: Callable[[], Any]) -> Any:
         while True:
@@ -123,29 +150,9 @@ def _length_of(data: bytes) -> int:
     return len(head) + 4 + int(found[1] if found else 0)
 
 
-class NoWait:
-    """Lets a POST begin at once, in the same turn of the loop."""
-
-    begun = 0
-
-    async def wait(self) -> bool:
-        return True
-
-    def begin(self) -> None:
-        self.begun += 1
-
-
 def hold_loop(seconds: float = 0.05) -> None:
     """What comes in meanwhile waits in the socket: the event loop is busy."""
     threading.Event().wait(seconds)
-
-
-class BusyStart(NoWait):
-    """The event loop has other work just before each POST, as it has under load: nothing was read meanwhile."""
-
-    async def wait(self) -> bool:
-        hold_loop()
-        return True
 
 
 @pytest.mark.parametrize("tickets", [0, 1, 2, 8])
@@ -155,17 +162,18 @@ def test_session_tickets_of_a_fresh_connection_are_not_taken_for_its_end(
     """A server sends them unasked once the handshake is done: 92 of 200 POSTs failed at the start."""
 
     async def run() -> None:
-        vendor = TlsVendor(good_certificate, tickets=tickets)
-        start = BusyStart()
+        vendor, begin = TlsVendor(good_certificate, tickets=tickets), Begin()
         try:
             for _ in range(20):  # each over a fresh connection
                 client = client_of(make(vendor.url, timeouts=PATIENT, verify=good_certificate.pem))
-                answer = await client.send(ORDER, start)
+                assert await client.connect() is None
+                hold_loop()
+                answer = await send(client, ORDER, begin)
                 await client.aclose()
                 assert type(answer.outcome) is Accepted, answer
         finally:
             vendor.close()
-        assert (len(vendor.requests), vendor.connections, start.begun) == (20, 20, 20)
+        assert (len(vendor.requests), vendor.connections, begin.times_asked) == (20, 20, 20)
 
     asyncio.run(run())
 
@@ -174,41 +182,57 @@ def test_many_posts_over_fresh_tls_connections_all_go_out(
     make: MakeTransport, good_certificate: Certificate
 ) -> None:
     async def run() -> None:
-        vendor = TlsVendor(good_certificate)
+        vendor, turns = TlsVendor(good_certificate), asyncio.Semaphore(50)
         transport = make(vendor.url, timeouts=PATIENT, connections=50, verify=good_certificate.pem)
         client = client_of(transport)
+
+        async def in_turn() -> Answer:
+            async with turns:
+                return await send(client, ORDER)
+
         try:
-            answers = await asyncio.gather(*(client.send(ORDER, NoWait()) for _ in range(100)))
+            answers = await asyncio.gather(*(in_turn() for _ in range(100)))
         finally:
             await client.aclose()
             vendor.close()
         assert {type(answer.outcome) for answer in answers} == {Accepted}
-        assert len(vendor.requests) == 100
+        assert (len(vendor.requests), vendor.connections <= 50) == (100, True)
 
     asyncio.run(run())
 
 
-def test_tickets_that_wait_in_an_idle_connection_do_not_cost_it(good_certificate: Certificate) -> None:
-    """Of ours: a POST at once leaves a connection alone whose bytes are not read yet, and the next one has it."""
+@pytest.mark.parametrize("connections", [1, 5])
+def test_tickets_that_wait_in_an_idle_connection_do_not_cost_it(
+    make: MakeTransport, good_certificate: Certificate, connections: int
+) -> None:
+    """A POST leaves a connection alone whose bytes are not read yet, and the next one has it."""
 
     async def run() -> None:
-        vendor = TlsVendor(good_certificate, tickets=2)
-        transport = SocketTransport(vendor.url, timeouts=PATIENT, verify=good_certificate.pem)
-        client = client_of(transport)
+        vendor, begin = TlsVendor(good_certificate, tickets=2), Begin()
+        vendor.may_send_tickets.clear()
+        client = client_of(
+            make(vendor.url, timeouts=PATIENT, connections=connections, verify=good_certificate.pem)
+        )
         try:
-            line = await transport._connect(asyncio.get_running_loop().time() + 5)
-            transport._release(line, asyncio.get_running_loop().time())
-            hold_loop()  # the tickets are in the socket
-            assert type((await client.send(ORDER, NoWait())).outcome) is Accepted
+            for _ in range(connections):
+                assert await client.connect() is None
+            vendor.may_send_tickets.set()
+            for _ in range(connections):
+                assert vendor.has_sent_tickets.acquire(timeout=20)
+            for _ in range(2):  # the tickets are in the sockets, and the loop has no turn
+                assert client.post(ORDER, begin, never) is None
+                assert (client.idle_connections(), client.connections_left()) == (connections, 0)
+            assert begin.times_asked == 0
+            answers = await asyncio.gather(*(send(client, ORDER, begin) for _ in range(connections)))
+            assert {type(answer.outcome) for answer in answers} == {Accepted}
         finally:
             await client.aclose()
             vendor.close()
-        assert (vendor.connections, len(vendor.requests)) == (1, 1)
+        assert (vendor.connections, len(vendor.requests), begin.times_asked) == (connections,) * 3
 
     asyncio.run(run())
 
 
-@pytest.mark.parametrize("make", [SocketTransport, AtOnce], ids=["socket", "socket at once"])
 def test_a_goodbye_in_tls_alone_ends_a_connection_and_nothing_is_sent_over_it(
     make: MakeTransport, good_certificate: Certificate
 ) -> None:
@@ -220,17 +244,78 @@ def test_a_goodbye_in_tls_alone_ends_a_connection_and_nothing_is_sent_over_it(
             said.set()
 
         vendor = TlsVendor(good_certificate, after=goodbye)
-        client = client_of(make(vendor.url, timeouts=PATIENT, verify=good_certificate.pem))
+        client = client_of(make(vendor.url, timeouts=PATIENT, connections=1, verify=good_certificate.pem))
         try:
             for count in range(1, 4):
                 said.clear()
-                answer = await client.send(ORDER, BusyStart())
+                hold_loop()
+                answer = await send(client, ORDER)
                 assert type(answer.outcome) is Accepted, answer
                 assert said.wait(5)
                 assert (len(vendor.requests), vendor.connections) == (count, count)
         finally:
             await client.aclose()
             vendor.close()
+
+    asyncio.run(run())
+
+
+def test_after_a_goodbye_that_comes_before_its_post_a_connection_takes_none(
+    make: MakeTransport, good_certificate: Certificate
+) -> None:
+    """Whether ``connect`` sees it, the loop sees it later, or only the POST."""
+
+    async def run() -> None:
+        said = threading.Event()
+
+        def goodbye(talk: TlsTalk) -> None:
+            talk.close_notify()
+            said.set()
+
+        vendor, begin = TlsVendor(good_certificate, first=goodbye), Begin()
+        client = client_of(make(vendor.url, timeouts=PATIENT, connections=1, verify=good_certificate.pem))
+        try:
+            for _ in range(20):
+                said.clear()
+                await client.connect()
+                assert said.wait(5)
+                assert client.post(ORDER, begin, never) is None
+                await until(lambda: client.connections_left() == 1)
+                assert client.idle_connections() == 0
+        finally:
+            await client.aclose()
+            vendor.close()
+        assert (vendor.requests, vendor.connections, begin.times_asked) == ([], 20, 0)
+
+    asyncio.run(run())
+
+
+def test_a_connect_that_is_cancelled_at_any_turn_of_the_loop_leaves_its_place(
+    make: MakeTransport, good_certificate: Certificate
+) -> None:
+    async def cancelled_after(turns: int, client: VendorClient) -> bool:
+        connecting = asyncio.create_task(client.connect())
+        for _ in range(turns):
+            hold_loop(0.005)
+            await asyncio.sleep(0)
+        connecting.cancel()
+        with suppress(asyncio.CancelledError):
+            assert await connecting is None
+        return connecting.cancelled()
+
+    async def run() -> None:
+        vendor, turns = TlsVendor(good_certificate), 0
+        client = client_of(make(vendor.url, timeouts=PATIENT, connections=1, verify=good_certificate.pem))
+        try:
+            while await cancelled_after(turns, client):
+                assert (client.idle_connections(), client.connections_left()) == (0, 1)
+                turns += 1
+            assert (client.idle_connections(), client.connections_left()) == (1, 0)
+        finally:
+            await client.aclose()
+            vendor.close()
+        assert turns > 1
+        assert vendor.requests == []
 
     asyncio.run(run())
 
@@ -290,14 +375,16 @@ if shutil.which("openssl") is not None:
 
         async def run() -> None:
             with s_server(good_certificate) as (url, server):
-                client = client_of(make(url, timeouts=PATIENT, verify=good_certificate.pem))
+                client = client_of(make(url, timeouts=PATIENT, connections=1, verify=good_certificate.pem))
+                assert await client.connect() is None
                 try:
                     for number in range(4):
                         if number:
                             server.say(command)
-                            await asyncio.to_thread(hold_loop, 0.1)
-                            hold_loop(0.1)  # the record waits in the socket
-                        sending = asyncio.create_task(client.send(ORDER, NoWait()))
+                            hold_loop(0.2)  # the record waits in the socket
+                        # The one connection is up, and there is no other.
+                        assert (client.idle_connections(), client.connections_left()) == (1, 0)
+                        sending = asyncio.create_task(send(client, ORDER))
                         await asyncio.to_thread(server.wait_for, b"hello")
                         server.say(GOOD_REPLY)
                         answer = await sending

@@ -180,7 +180,7 @@ class DecisionEffects:
             self._unset_flags.discard((scope, id))
 
     async def _retry_flags(self) -> None:
-        """Set the flags when the limiter is back: without them, waiting messages take slots that they cannot use."""
+        """Set the flags when the limiter is back: without them, waiting messages take permits that they cannot use."""
         while self._unset_flags:
             await asyncio.sleep(_FLAG_RETRY_S)
             with contextlib.suppress(Exception):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import bulksend.gateway
@@ -13,11 +13,11 @@ from bulksend.gateway import (
     Failure,
     RawReply,
     SendOrder,
-    StartSignal,
     VendorClient,
 )
 from bulksend.messaging.outcome import Accepted, NotSent, Retry, Unknown
 from bulksend.messaging.states import MessageType
+from tests.gateway_posts import send
 
 ORDER = SendOrder("8615000579987", "447731688264", MessageType.TEXT, '{"body":"hello"}')
 NOW_SECONDS = 1_700_000_000
@@ -25,26 +25,36 @@ NOW_SECONDS = 1_700_000_000
 
 @dataclass
 class Script:
-    """A transport that answers from a list and remembers what it was given."""
+    """A transport with one idle connection that answers from a list and remembers what it was given."""
 
     replies: list[RawReply | Failure]
     posts: list[tuple[bytes, Mapping[str, str]]] = field(default_factory=list)
     closed: bool = False
+    connects: Failure | None = None
+    refuses: Failure | None = None
 
-    async def post(
-        self, body: bytes, headers: Mapping[str, str], start: StartSignal | None = None
-    ) -> RawReply | Failure:
+    async def connect(self) -> Failure | None:
+        return self.connects
+
+    def post(
+        self,
+        body: bytes,
+        headers: Mapping[str, str],
+        begin: Callable[[], bool],
+        done: Callable[[RawReply | Failure], None],
+    ) -> asyncio.Future[RawReply] | Failure | None:
+        if self.refuses is not None or not begin():
+            return self.refuses
         self.posts.append((body, headers))
-        return self.replies.pop(0)
+        loop = asyncio.get_running_loop()
+        loop.call_soon(done, self.replies.pop(0))
+        return loop.create_future()
 
     def idle_connections(self) -> int:
-        return 0
+        return int(self.connects is None)
 
-    def open_connections(self) -> int:
-        return 0
-
-    def post_now(self, *_: object) -> None:
-        return None
+    def connections_left(self) -> int:
+        return 1 - self.idle_connections()
 
     async def aclose(self) -> None:
         self.closed = True
@@ -73,7 +83,7 @@ def test_a_send_is_one_post_with_a_nonce_of_its_own() -> None:
 
     async def twice() -> None:
         for _ in range(2):
-            assert (await client.send(ORDER)).outcome == Accepted("m-1", "r-1")
+            assert (await send(client, ORDER)).outcome == Accepted("m-1", "r-1")
 
     asyncio.run(twice())
     assert [headers["X-Nonce"] for _, headers in script.posts] == ["nonce-1", "nonce-2"]
@@ -83,15 +93,43 @@ def test_a_send_is_one_post_with_a_nonce_of_its_own() -> None:
 
 def test_a_failure_becomes_an_answer_and_is_not_tried_again() -> None:
     script = Script([Failure("ReadTimeout", True, False, "wait")])
-    answer = asyncio.run(client_of(script).send(ORDER))
+    answer = asyncio.run(send(client_of(script), ORDER))
     assert isinstance(answer.outcome, Unknown)
     assert len(script.posts) == 1
+
+
+def test_without_a_connection_its_failure_is_the_answer_and_nothing_is_posted() -> None:
+    script = Script([], connects=Failure("ConnectError", False, False, "connect"))
+    answer = asyncio.run(send(client_of(script), ORDER))
+    assert isinstance(answer.outcome, NotSent)
+    assert answer.evidence.error == "ConnectError"
+    assert script.posts == []
+
+
+def test_a_post_that_can_never_be_sent_is_answered_at_once() -> None:
+    script = Script([], refuses=Failure("InvalidHeader", False, False, "send", local=True))
+    answer = asyncio.run(send(client_of(script), ORDER))
+    assert isinstance(answer.outcome, NotSent)
+    assert answer.outcome.remedy.alert
+    assert script.posts == []
+
+
+def test_a_post_that_may_not_begin_has_no_answer() -> None:
+    script = Script([reply(GOOD)])
+
+    async def run() -> None:
+        client = client_of(script)
+        assert client.post(ORDER, lambda: False, lambda answer: None) is None
+        assert (client.idle_connections(), client.connections_left()) == (1, 0)
+
+    asyncio.run(run())
+    assert script.posts == []
 
 
 def test_content_that_cannot_be_encoded_fails_that_message_and_posts_nothing() -> None:
     script = Script([])
     order = SendOrder("8615000579987", "447731688264", MessageType.TEXT, '{"body":"\ud800"}')
-    answer = asyncio.run(client_of(script).send(order))
+    answer = asyncio.run(send(client_of(script), order))
     assert isinstance(answer.outcome, NotSent)
     assert answer.outcome.remedy.retry is Retry.NEVER
     assert script.posts == []
@@ -112,7 +150,6 @@ def test_the_package_exports_exactly_these_names() -> None:
         "RawReply",
         "SendOrder",
         "SocketTransport",
-        "StartSignal",
         "Timeouts",
         "Transport",
         "VendorCalls",

@@ -347,18 +347,17 @@ def test_without_a_byte_sent_nothing_was_sent(stage: str) -> None:
     assert not answer.evidence.bytes_sent
 
 
-@pytest.mark.parametrize("error", ["ConnectTimeout", "ConnectError", "PoolTimeout", "ReadError"])
+@pytest.mark.parametrize("error", ["ConnectTimeout", "ConnectError", "TransportClosed", "ReadError"])
 def test_after_a_byte_was_sent_the_outcome_is_unknown_for_every_error(error: str) -> None:
     answer = read_failure(Failure(error, bytes_sent=True, reply_began=False, stage="send"))
     assert isinstance(answer.outcome, Unknown)
     assert answer.outcome.remedy.retry is Retry.NEVER
 
 
-def test_waiting_for_a_free_connection_costs_no_try_and_is_not_an_outage() -> None:
-    outcome = read_failure(Failure("PoolTimeout", False, False, "pool")).outcome
+def test_a_closed_transport_costs_no_try_and_is_not_an_outage() -> None:
+    outcome = read_failure(Failure("TransportClosed", False, False, "closed")).outcome
     assert isinstance(outcome, NotSent)
     assert outcome.remedy.retry is Retry.FREE
-    assert outcome.remedy.min_wait_ms > 0
     assert not outcome.remedy.breaker
 
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulksend.gateway import Credentials, Failure, RawReply, SendOrder, StartSignal, VendorClient, read_reply
+from bulksend.gateway import Credentials, Failure, RawReply, SendOrder, VendorClient, read_reply
 from bulksend.messaging import (
     AttemptedMessage,
     Decision,
@@ -23,6 +23,7 @@ from bulksend.messaging import (
     Unknown,
     decide,
 )
+from tests.gateway_posts import send
 
 
 class Answers:
@@ -31,24 +32,25 @@ class Answers:
     def __init__(self, reply: RawReply) -> None:
         self.reply = reply
 
-    async def post(
-        self, body: bytes, headers: Mapping[str, str], start: StartSignal | None = None
-    ) -> RawReply | Failure:
-        return self.reply
+    async def connect(self) -> None:
+        return None
 
-    def post_now(
+    def post(
         self,
         body: bytes,
         headers: Mapping[str, str],
         begin: Callable[[], bool],
         done: Callable[[RawReply | Failure], None],
-    ) -> None:
-        return None
+    ) -> asyncio.Future[RawReply]:
+        assert begin()
+        loop = asyncio.get_running_loop()
+        loop.call_soon(done, self.reply)
+        return loop.create_future()
 
     def idle_connections(self) -> int:
-        return 0
+        return 1
 
-    def open_connections(self) -> int:
+    def connections_left(self) -> int:
         return 0
 
     async def aclose(self) -> None:
@@ -155,8 +157,8 @@ def test_an_operator_may_vouch_for_a_code_but_not_where_it_is_a_one_time_code(co
     for kind in Kind:
         client = VendorClient(Answers(reply), Credentials("key", "secret"), vouched=frozenset({code}))
         order = SendOrder("8615000579987", "447700900123", MessageType.TEXT, "{}", kind)
-        outcome = asyncio.run(client.send(order)).outcome
+        outcome = asyncio.run(send(client, order)).outcome
         assert isinstance(outcome, Unknown) == (kind is Kind.OTP)
     strict = SendOrder("8615000579987", "447700900123", MessageType.TEXT, "{}")
     client = VendorClient(Answers(reply), Credentials("key", "secret"), vouched=frozenset({code}))
-    assert isinstance(asyncio.run(client.send(strict)).outcome, Unknown)
+    assert isinstance(asyncio.run(send(client, strict)).outcome, Unknown)
