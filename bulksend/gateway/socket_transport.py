@@ -121,9 +121,6 @@ class SocketTransport:
         connection = self._take_idle(now)
         if connection is None:
             return None
-        if connection.is_tls and connection.has_unread():
-            self._release(connection, connection.idle_since)
-            return None
         may_begin = False
         try:
             reach("connected")
@@ -196,13 +193,23 @@ class SocketTransport:
         await asyncio.sleep(0)
 
     def _take_idle(self, now: float) -> _Connection | None:
-        """The usable connection that was used last; unusable ones are closed. None where there is none."""
-        while self._idle:
-            connection = self._idle.pop()
-            if self._is_fresh(connection, now) and not connection.has_ended():
-                return connection
-            self._close(connection)
-        return None
+        """The usable connection that was used last; unusable ones are closed. None where there is none.
+
+        Over TLS one with bytes that the event loop has not read stays idle: they may end it or not.
+        """
+        unread: list[_Connection] = []
+        try:
+            while self._idle:
+                connection = self._idle.pop()
+                if not self._is_fresh(connection, now) or connection.has_ended():
+                    self._close(connection)
+                elif connection.is_tls and connection.has_unread():
+                    unread.append(connection)
+                else:
+                    return connection
+            return None
+        finally:
+            self._idle += reversed(unread)
 
     async def _connect(self) -> _Connection:
         connection = _Connection(self._timeouts, self._max_body, self._forget)

@@ -11,6 +11,9 @@ from bulksend.messaging import Answer
 from worker.delivery.dependencies import Vendor
 from worker.delivery.in_flight import InFlightMessage
 
+#: So many connections that were opened and ended, and no POST that began meanwhile, are an outage.
+_OPENED_IN_VAIN = 3
+
 
 class Connections:
     """Opens connections for messages that wait for their slices, and keeps those that had none in theirs.
@@ -33,6 +36,8 @@ class Connections:
         self._on_failed = on_failed
         self._unconnected: deque[InFlightMessage] = deque()
         self._connecting: set[asyncio.Task[None]] = set()
+        self._opened = 0
+        """Since the last POST that began."""
 
     def open_ahead(self) -> None:
         """Open connections for all messages that wait, as far as more may be opened."""
@@ -48,7 +53,20 @@ class Connections:
         self._connecting.discard(cast("asyncio.Task[None]", asyncio.current_task()))
         if failed is not None:
             self._on_failed(self._unconnected.popleft() if self._unconnected else None, failed)
+        else:
+            self._opened += 1
         self.became_idle()
+
+    def was_used(self) -> None:
+        """A POST began."""
+        self._opened = 0
+
+    def end_at_once(self) -> bool:
+        """Whether the vendor ends each connection before a POST can begin. Asked where none is idle or has a POST."""
+        if self._opened < _OPENED_IN_VAIN:
+            return False
+        self._opened = 0
+        return True
 
     def wait_for_one(self, message: InFlightMessage) -> None:
         """A message has no connection in its slice: ``on_connected`` gets it when one is idle."""

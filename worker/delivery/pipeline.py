@@ -39,6 +39,10 @@ log = structlog.get_logger(__name__)
 #: The attempt is open and the POST has not begun.
 _BEFORE_THE_POST = frozenset({Stage.OPEN, Stage.MISSED})
 _WORKER_STOPPED = NotSent("its worker stopped before the POST", Remedy(retry=Retry.FREE))
+_CONNECTIONS_END = Answer(
+    NotSent("the vendor ends each connection before the POST", Remedy(retry=Retry.BACKOFF, breaker=True)),
+    Evidence(),
+)
 
 
 class DeliveryPipeline:
@@ -218,6 +222,8 @@ class DeliveryPipeline:
         elif self._deps.vendor.idle_connections():
             # It became late at the last moment, or its connection is not ready.
             self._ask_again(message)
+        elif self._in_flight.posting == 0 and self._connections.end_at_once():
+            self._answer(message, _CONNECTIONS_END)
         else:
             self._connections.wait_for_one(message)
 
@@ -239,6 +245,7 @@ class DeliveryPipeline:
         # From here on a kill makes it unknown.
         message.stage = Stage.POSTING
         message.posted_at = self._loop.time()
+        self._connections.was_used()
         self._deps.totals.posted += 1
         self._in_flight.post_started(message.claimed.kind)
         self._deps.recorder.begin_post(message.opening.attempt_id)

@@ -329,6 +329,8 @@ class ScriptedVendor:
         self.most = most
         self.answers: dict[str, Answer | Exception] = {}
         self.refuses: Answer | None = None
+        self.hangs_up = False
+        """Whether each connection ends as soon as it is up."""
         self.reply_s = 0.010
         self.connect_s = 0.0
         self.posted_at: list[float] = []
@@ -344,7 +346,12 @@ class ScriptedVendor:
             self._connecting -= 1
         if self.refuses is None:
             self.idle += 1
+            if self.hangs_up:
+                asyncio.get_running_loop().call_later(0.001, self._hang_up)
         return self.refuses
+
+    def _hang_up(self) -> None:
+        self.idle -= 1
 
     def post(
         self, order: SendOrder, begin: Callable[[], bool], done: Callable[[Answer], None]

@@ -551,3 +551,44 @@ def test_quiet_hours_that_begin_when_its_attempt_is_open_still_forbid_the_post(
             assert (settlement.status.value, settlement.tries) == ("queued", 0)
 
     run(main)
+
+
+def test_what_has_no_connection_in_its_slice_is_posted_in_another_when_it_has_one(tmp_path: Path) -> None:
+    async def main(loop: VirtualTimeLoop) -> None:
+        async with rig(loop, tmp_path, idle=0) as at:
+            at.vendor.connect_s = 0.5
+            at.start(*(a_message(str(n)) for n in range(3)))
+            await at.until_empty()
+            assert at.totals.missed_slices == 3
+            for n in range(3):
+                assert at.calls.of(str(n)) == ["claim", "open", "post", "settle"]
+
+    run(main)
+
+
+def test_a_connection_that_cannot_be_had_is_the_answer_to_one_message_each(tmp_path: Path) -> None:
+    async def main(loop: VirtualTimeLoop) -> None:
+        async with rig(loop, tmp_path, idle=0) as at:
+            remedy = Remedy(retry=Retry.BACKOFF)
+            at.vendor.refuses = Answer(NotSent("no connection to the vendor", remedy), Evidence())
+            at.vendor.connect_s = 0.5
+            at.start(*(a_message(str(n)) for n in range(3)))
+            await at.until_empty()
+            assert at.calls.ids("post") == []
+            assert [type(each.outcome) for each in at.store.settlements] == [NotSent] * 3
+            assert [each.tries for each in at.store.settlements] == [1] * 3
+
+    run(main)
+
+
+def test_a_vendor_that_ends_each_connection_before_a_post_is_an_outage(tmp_path: Path) -> None:
+    async def main(loop: VirtualTimeLoop) -> None:
+        async with rig(loop, tmp_path, idle=0) as at:
+            at.vendor.hangs_up = True
+            at.start(*(a_message(str(n)) for n in range(3)))
+            await at.until_empty()
+            assert at.calls.ids("post") == []
+            whys = {each.outcome.why for each in at.store.settlements if isinstance(each.outcome, NotSent)}
+            assert "the vendor ends each connection before the POST" in whys
+
+    run(main)
