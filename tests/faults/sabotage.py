@@ -83,7 +83,7 @@ FENCING_REMOVED = PlantedBug(
             "worker/session/lease.py", "        self._on_lost()\n        await self.take()", "        return"
         ),
         Edit(
-            "worker/delivery/posting.py",
+            "worker/delivery/pipeline.py",
             "        if self._deps.lease.id != message.lease:\n            return NotSent(",
             "        if False:\n            return NotSent(",
         ),
