@@ -11,10 +11,10 @@ from bulksend.messaging.states import Kind
 #: Redis's clock is cut into slices. A permit is good for the slice that it names.
 SLICES_PER_SECOND = 80
 SLICE_MS = 1000.0 / SLICES_PER_SECOND
-#: So many slices in a row hold at most a limit's messages of a second: a second touches 81 of them, and one more where
+#: This many slices in a row hold at most a limit's messages of a second: a second touches 81 of them, and one more where
 #: clocks and ways to the vendor disagree by up to a slice. 80 of 82 is 97.6 % of a limit (docs/decisions/0002).
 WINDOW = SLICES_PER_SECOND + 2
-#: A token of the account's rate may be used in its own slice or in one of so many after it, because those of its
+#: A token of the account's rate may be used in its own slice or in one of this many after it, because the tokens of its
 #: senders do not lie in the same slices: 80 of 86 is 93 % of it.
 ACCOUNT_CARRY = 4
 #: Slices are numbered within 28 hours, so that tokens of small rates add up and products stay exact.
@@ -41,7 +41,7 @@ SAME_START_MS = 2000.0
 #: If Redis's clock went back by more than this, slices in the future are not valid any more: the limiter starts again.
 CLOCK_BACK_MS = 1000.0
 
-#: One token in this many is kept for codes; at low rates one in so many slices, but at most every second one. A code
+#: One token in this many is kept for codes; at low rates one in CODES_SLICES slices, but at most every second. A code
 #: finds a slice soon although a blast uses the whole rate of its sender. One in BULK_EVERY is kept for marketing, which
 #: a flood of codes would hold up.
 CODES_EVERY, CODES_SLICES, BULK_EVERY = 8, 3, 20

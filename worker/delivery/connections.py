@@ -11,7 +11,7 @@ from bulksend.messaging import Answer
 from worker.delivery.dependencies import Vendor
 from worker.delivery.in_flight import InFlightMessage
 
-#: So many connections that were opened and ended, and no POST that began meanwhile, are an outage.
+#: This many connections that ended, and no POST that began, are an outage.
 _OPENED_IN_VAIN = 3
 
 

@@ -37,7 +37,7 @@ local function limit_of(rate, taken, paces, carry)
   return {rate = rate, window = WINDOW + carry, taken = taken, paces = paces, carry = carry, parts = {}}
 end
 
--- The part of its rate that a throttled limit uses: one for all slices of a second, whoever asks and when.
+-- The part of its rate that a throttled limit uses: the same for all slices of a second, for each caller.
 local function part_in(limit, slice)
   local second = floor(slice / SLICES_PER_SECOND)
   local part = limit.parts[second]
@@ -53,7 +53,7 @@ end
 local function share(from, to, part) return floor(to * part) - floor(from * part) end
 
 -- How many tokens a slice has, and how many of them are kept for codes and for bulk.
--- So many slices in a row as a window and its carry have at most the limit's messages of a second, rounded up.
+-- As many slices in a row as a window and its carry have hold at most the limit's messages of a second, rounded up.
 local function tokens_of(limit, slice)
   local at, part = slice % CYCLE, part_in(limit, slice)
   local from = floor(floor(at * limit.rate / limit.window) * part)
