@@ -131,9 +131,9 @@ class RedisPermits:
         )
         numbers = iter(map(float, flat))
         found = [
-            (Pace(part, climb), slot) for part, climb, slot in zip(numbers, numbers, numbers, strict=True)
+            (Pace(part, climb), free) for part, climb, free in zip(numbers, numbers, numbers, strict=True)
         ]
-        of_account, account_slot = found[0] if found else (Pace(), 0.0)
+        of_account, of_all_ms = found[0] if found else (Pace(), 0.0)
         known = dict(zip(senders, found[1:], strict=False))
         return LimiterState(
             cold_ms=float(cold),
@@ -142,7 +142,7 @@ class RedisPermits:
             paces={
                 sender: pace for sender, (own, _) in known.items() if (pace := own.both(of_account)).part < 1
             },
-            slots_ms={sender: max(account_slot, known[sender][1] if known else 0.0) for sender in senders},
+            free_in_ms={sender: max(of_all_ms, known[sender][1] if known else 0.0) for sender in senders},
             quota_used=int(used),
         )
 

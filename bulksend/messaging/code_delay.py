@@ -8,8 +8,8 @@ from math import ceil, inf, sqrt
 
 #: POSTs are counted over this time. They tell the true rate where codes have waited, and could go out, for all of it.
 OBSERVED_MS = 5_000
-#: The part of a sender's rate that the limiter gives.
-USED = 0.985
+#: The part of a sender's rate that the limiter gives: 80 of 82 slices (docs/decisions/0002).
+USED = 80 / 82
 #: As many codes of each worker take their turns by campaign; what is beyond goes first in, first out.
 IN_TURNS = 4_000
 
@@ -56,8 +56,8 @@ class LimiterState:
     outage_ms: float = 0.0
     open_ms: float = inf
     paces: Mapping[str, Pace] = field(default_factory=dict)
-    slots_ms: Mapping[str, float] = field(default_factory=dict)
-    """Of each sender that is asked for: the time until its first free slot, behind all that have a permit."""
+    free_in_ms: Mapping[str, float] = field(default_factory=dict)
+    """Of each sender that is asked for: the time until its first free slice, behind all that have a permit."""
     quota_used: int = 0
     """The people that the account's quota counts."""
 
@@ -156,8 +156,8 @@ def turn_ms(
     """``forecast_ms`` of a code of ``sender``, whose lane is ``lane``, beside the others in ``lanes``."""
     others = [each.rate for phone, each in lanes.items() if phone != sender and each.waiting]
     shared = replace(lane, rate=shared_rate(lane.rate, others, account_rate))
-    pace, slot_ms = limiter.paces.get(sender, FULL), limiter.slots_ms.get(sender)
-    return forecast_ms(shared, ahead, workers, limiter, pace, slot_ms, since_ms)
+    pace, free_in_ms = limiter.paces.get(sender, FULL), limiter.free_in_ms.get(sender)
+    return forecast_ms(shared, ahead, workers, limiter, pace, free_in_ms, since_ms)
 
 
 def forecast_ms(
@@ -166,12 +166,12 @@ def forecast_ms(
     workers: Workers,
     limiter: LimiterState = NOTHING_KNOWN,
     pace: Pace = FULL,
-    slot_ms: float | None = None,
+    free_in_ms: float | None = None,
     since_ms: float = 0.0,
 ) -> float | None:
     """How long a code behind ``ahead`` others waits, ``since_ms`` after all this was read; None: until a pause ends.
 
-    ``pace`` and ``slot_ms`` are of its sender, as ``limiter`` has them. The codes with a permit are before that slot;
+    ``pace`` and ``free_in_ms`` are of its sender, as ``limiter`` has them. The codes with a permit are before that slice;
     where it is not known they count as those that wait.
 
     Where nothing runs, or nothing goes out although it could, that is expected to last as long as it has lasted. Before
@@ -187,8 +187,8 @@ def forecast_ms(
     if is_seen and lane.posts:
         expected = rate * pace.before(OBSERVED_MS / 2) * OBSERVED_MS / 1000
         rate *= min(1.0, lane.posts / expected)
-    if slot_ms is not None and not limiter.outage_ms:
+    if free_in_ms is not None and not limiter.outage_ms:
         ahead -= lane.permitted
-    held_ms = max(stalled_ms, gone_ms, limiter.cold_ms, limiter.outage_ms, slot_ms or 0)
+    held_ms = max(stalled_ms, gone_ms, limiter.cold_ms, limiter.outage_ms, free_in_ms or 0)
     wait_ms = held_ms + pace.ms_of(max(0.0, ahead), rate)
     return wait_ms if stalled_ms or gone_ms else max(0.0, wait_ms - since_ms)

@@ -54,7 +54,7 @@ def limiter(valkey: redis.Redis) -> Limiter:
 
 
 def test_a_limiter_without_memory_is_cold_until_it_is_restored(limiter: Limiter) -> None:
-    unknown = LimiterState(cold_ms=BLACKOUT_MS, open_ms=0, slots_ms={SENDER: 0})
+    unknown = LimiterState(cold_ms=BLACKOUT_MS, open_ms=0, free_in_ms={SENDER: 0})
     assert limiter.state() == unknown, "no worker has asked yet"
     limiter.ask([], lead_ms=0)
     assert limiter.state() == unknown
@@ -98,13 +98,13 @@ def test_a_slowed_sender_has_its_pace_and_the_accounts(limiter: Limiter) -> None
     assert pace.climb_ms == pytest.approx(CLIMB_MS, abs=1)
 
 
-def test_the_first_free_slot_is_behind_all_permits(limiter: Limiter) -> None:
+def test_the_first_free_slice_is_behind_all_permits(limiter: Limiter) -> None:
     limiter.ask([], lead_ms=0)
     limiter.restore(pauses=[], recent=None)
     limiter.set_clock(-90)
-    assert limiter.state().slots_ms == {SENDER: 0}
+    assert limiter.state().free_in_ms == {SENDER: 0}
     assert all(limiter.post(n) for n in range(40))
-    assert limiter.state().slots_ms[SENDER] == pytest.approx(500, rel=0.1)
+    assert limiter.state().free_in_ms[SENDER] == pytest.approx(500, rel=0.1)
 
 
 def test_places_of_the_quota_get_free_24_hours_after_each_person(limiter: Limiter) -> None:

@@ -84,18 +84,18 @@ def test_a_closed_limiter_gives_nothing_before_it_opens() -> None:
     assert forecast_ms(lane(), 0, RUNNING, cold, since_ms=1_000) == pytest.approx(1_350)
 
 
-def test_the_first_free_slot_is_behind_the_codes_that_have_a_permit() -> None:
+def test_the_first_free_slice_is_behind_the_codes_that_have_a_permit() -> None:
     held = lane(permitted=10)
-    assert forecast_ms(held, 100, RUNNING, slot_ms=800) == pytest.approx(9_800)
-    assert forecast_ms(held, 10, RUNNING, slot_ms=0) == 0
+    assert forecast_ms(held, 100, RUNNING, free_in_ms=800) == pytest.approx(9_800)
+    assert forecast_ms(held, 10, RUNNING, free_in_ms=0) == 0
     assert forecast_ms(held, 100, RUNNING) == pytest.approx(10_000), "the limiter cannot be asked"
 
 
 def test_permits_stay_good_in_a_cold_limiter_and_not_in_an_outage() -> None:
     cold, outage = LimiterState(cold_ms=2_000, open_ms=0), LimiterState(outage_ms=2_000, open_ms=0)
     held = lane(permitted=10)
-    assert forecast_ms(held, 100, RUNNING, cold, slot_ms=0) == pytest.approx(11_000)
-    assert forecast_ms(held, 100, RUNNING, outage, slot_ms=700) == pytest.approx(12_000)
+    assert forecast_ms(held, 100, RUNNING, cold, free_in_ms=0) == pytest.approx(11_000)
+    assert forecast_ms(held, 100, RUNNING, outage, free_in_ms=700) == pytest.approx(12_000)
 
 
 def test_a_slowed_sender_gets_faster_again_while_codes_wait() -> None:
