@@ -11,8 +11,8 @@ from bulksend.messaging.states import Kind
 #: Redis's clock is cut into slices. A permit is good for the slice that it names.
 SLICES_PER_SECOND = 80
 SLICE_MS = 1000.0 / SLICES_PER_SECOND
-#: This many slices in a row hold at most a limit's messages of a second: a second touches 81 of them, and one more where
-#: clocks and ways to the vendor disagree by up to a slice. 80 of 82 is 97.6 % of a limit (docs/decisions/0002).
+#: This many slices in a row hold at most a limit's messages of a second: a second touches 81 of them, and one more
+#: where clocks and ways to the vendor disagree by up to a slice. 80 of 82 is 97.6 % of a limit (docs/decisions/0002).
 WINDOW = SLICES_PER_SECOND + 2
 #: A token of the account's rate may be used in its own slice or in one of this many after it, because the tokens of its
 #: senders do not lie in the same slices: 80 of 86 is 93 % of it.

@@ -171,8 +171,8 @@ def forecast_ms(
 ) -> float | None:
     """How long a code behind ``ahead`` others waits, ``since_ms`` after all this was read; None: until a pause ends.
 
-    ``pace`` and ``free_in_ms`` are of its sender, as ``limiter`` has them. The codes with a permit are before that slice;
-    where it is not known they count as those that wait.
+    ``pace`` and ``free_in_ms`` are of its sender, as ``limiter`` has them. The codes with a permit are before that
+    slice; where it is not known they count as those that wait.
 
     Where nothing runs, or nothing goes out although it could, that is expected to last as long as it has lasted. Before
     the first worker nothing is known, and the answer is as if one ran.

@@ -7,6 +7,7 @@ import pytest
 from bulksend.messaging.code_delay import (
     FULL,
     IN_TURNS,
+    USED,
     CodeLane,
     LimiterState,
     Pace,
@@ -20,7 +21,7 @@ from bulksend.messaging.code_delay import (
 RUNNING = Workers(1)
 
 
-def lane(waiting: int = 0, rate: float = 10 / 0.985, **more: object) -> CodeLane:
+def lane(waiting: int = 0, rate: float = 10 / USED, **more: object) -> CodeLane:
     return CodeLane({"home": waiting}, rate, **more)  # type: ignore[arg-type]
 
 
