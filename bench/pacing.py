@@ -40,8 +40,8 @@ class Paced:
     permits_redis_us: float
     cpu_us: dict[str, float]
     busy: float
-    exchanged: float
-    """Slots that were missed and exchanged, as a part of the messages."""
+    missed: float
+    """Permits whose slice was missed, as a part of the messages."""
 
 
 def paced(at: Stand, rate: float, workers: int, seconds: float) -> Paced:
@@ -78,7 +78,7 @@ def paced(at: Stand, rate: float, workers: int, seconds: float) -> Paced:
         permits_redis_us=scripts / many,
         cpu_us=used.each_us(many),
         busy=busy / took / (os.cpu_count() or 1),
-        exchanged=(granted - many) / many,
+        missed=(granted - many) / many,
     )
 
 
@@ -107,7 +107,7 @@ def say(run: Paced) -> str:
     return (
         f"{run.rate:6,.0f}/s  {run.workers} workers: fullest second {run.fullest:5,}  share {run.share:6.1%}  "
         f"permits µs: worker {run.permits_worker_us:5.1f} + Redis {run.permits_redis_us:5.1f} at {run.calls:5.1f} a "
-        f"call  exchanged {run.exchanged:5.1%}  cores {run.busy:4.0%}  CPU µs: {parts}\n"
+        f"call  missed {run.missed:5.1%}  cores {run.busy:4.0%}  CPU µs: {parts}\n"
     )
 
 

@@ -522,7 +522,7 @@ def test_a_worker_removes_the_messages_of_a_cancelled_campaign_before_their_turn
         assert done.held > 300
         with ledger.read() as tx:
             statuses = campaigns.status_counts(tx, campaign.id)
-        # The few that were `sending` are cancelled by their worker where it missed their slots.
+        # The few that were `sending` are cancelled by their worker where it missed their slices.
         stopped = done.waiting + done.held
         assert stopped <= statuses["cancelled"] <= stopped + 5
         while rig.engine.in_flight.ids():
@@ -764,7 +764,7 @@ def test_a_message_that_misses_its_slice_and_is_paused_is_not_sent_and_goes_back
     first = a_campaign(ledger, [number(n) for n in range(8)])
     try:
         with rig_of(ledger, tmp_path, [], permits=permits) as (rig, _):
-            # The connections are open now: the next messages wait for their slots without a task.
+            # The connections are open now: the next messages wait for their slices.
             assert rig.run_until(first, ended) == {"accepted": 8}
             second = a_campaign(ledger, [number(n) for n in range(10, 13)])
             permits.victim = second.id

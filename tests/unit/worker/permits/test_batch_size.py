@@ -6,7 +6,7 @@ from worker.permits.batch_size import BatchSize
 
 
 def after(size: BatchSize, batches: int, *, missed: int = 0, share: float = 1.0) -> int:
-    """The size after ``batches`` of them, each ``share`` full and with ``missed`` slots."""
+    """The size after ``batches`` of them, each ``share`` full and with ``missed`` slices."""
     for _ in range(batches):
         size.next_batch(int(size.size * share))
         for _ in range(missed):
