@@ -70,13 +70,17 @@ class Answer:
         return head + len(self.body) + len("HTTP/1.1 200 OK\r\n\r\n")
 
 
+#: A kept connection is used again for this long: after five seconds the server closes it.
+KEPT_S = 3.0
+
+
 class Console:
     """The server. Not for several threads."""
 
     def __init__(self, of: Stand, database: Database, port: int, pid: int) -> None:
         self.database, self.port, self.pid = database, port, pid
         self._stand, self._ids, self._backends = of, count(1), list[int]()
-        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
+        self._connection, self._asked = http.client.HTTPConnection("127.0.0.1", port, timeout=120), 0.0
 
     @property
     def environ(self) -> Mapping[str, str]:
@@ -134,6 +138,9 @@ class Console:
     def _ask(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> Answer:
         # Short: a log masks digits that could be a number.
         id = f"bench-{next(self._ids)}"
+        if time.monotonic() - self._asked > KEPT_S:
+            self._connection.close()  # the next request opens another
+        self._asked = time.monotonic()
         before, of_database, began = cpu_of(self.pid), self._database_cpu(), time.perf_counter()
         self._connection.request(method, path, body, {**headers, "X-Request-Id": id})
         answer = self._connection.getresponse()
