@@ -220,7 +220,8 @@ class AsyncClient:
                     result = Answered(
                         reply.status_code, dict(reply.headers), reply.content if not reply.is_success else b""
                     )
-            except httpx.HTTPError as error:
+            except (httpx.HTTPError, ValueError) as error:
+                # An event cut in its middle is a lost connection too.
                 result = error
             reader.break_off()
             again = judge(made, result, self._retries, attempt, random.random())

@@ -24,10 +24,13 @@ class StreamReader:
             elif name == "data":
                 self._data.append(value)
             return None
-        if self._id is not None:
-            self.last_id = self._id
-        data, self._data, self._id = "\n".join(self._data), [], None
-        return json.loads(data) if data else None
+        id, data = self._id, "\n".join(self._data)
+        self._data, self._id = [], None
+        item = json.loads(data) if data else None
+        # Only now: an event that cannot be read comes again.
+        if id is not None:
+            self.last_id = id
+        return item
 
     def break_off(self) -> None:
         """The connection ended: what has no end yet comes again."""
