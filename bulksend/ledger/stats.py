@@ -305,8 +305,10 @@ def read(
         .order_by(*dimensions)
         .limit(limit)
     )
-    for row in tx.execute(query).mappings():
-        yield {name: int(value or 0) if name in MEASURES else value for name, value in row.items()}
+    # Plain tuples: the mapping of a row costs more than reading it, and three months have thousands.
+    for row in tx.execute(query):
+        measures = (int(value or 0) for value in row[len(by) :])
+        yield {**dict(zip(by, row, strict=False)), **dict(zip(MEASURES, measures, strict=True))}
 
 
 def _source(wanted: Set[str], since: int, until: int) -> Subquery:

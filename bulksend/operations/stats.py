@@ -146,19 +146,19 @@ def _course(
     hours: Sequence[Mapping[str, Any]], since: int, until: int, zone: ZoneInfo, by_hour: bool
 ) -> list[dict[str, Any]]:
     """The messages by hour or by day of the zone, those without any too."""
-    steps: dict[int, Counter[str]] = {}
-
-    def step_of(at: int) -> Counter[str]:
+    steps: dict[int, dict[str, int]] = {}
+    step_of: dict[int, dict[str, int]] = {}
+    for hour in range(since, until, HOUR_MS):
+        at = hour
         if not by_hour:
-            day = datetime.fromtimestamp(at / 1000, zone).replace(hour=0, minute=0, second=0, microsecond=0)
+            day = datetime.fromtimestamp(hour / 1000, zone).replace(hour=0, minute=0, second=0, microsecond=0)
             at = int(day.timestamp() * 1000)
-        return steps.setdefault(at, Counter())
-
-    for at in range(since, until, HOUR_MS):
-        step_of(at)
+        step_of[hour] = steps.setdefault(at, {"at": at, **dict.fromkeys(MEASURES, 0)})
     for row in hours:
-        step_of(row["hour"]).update({name: row[name] for name in MEASURES})
-    return [{"at": at, **{name: counts[name] for name in MEASURES}} for at, counts in steps.items()]
+        sums = step_of[row["hour"]]
+        for name in MEASURES:
+            sums[name] += row[name]
+    return list(steps.values())
 
 
 def _week(hours: Sequence[Mapping[str, Any]], zone: ZoneInfo) -> list[list[int]]:
