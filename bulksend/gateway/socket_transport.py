@@ -141,13 +141,12 @@ class SocketTransport:
         waiter: asyncio.Future[RawReply],
     ) -> None:
         """A POST has ended."""
-        result = None if waiter.cancelled() else connection.result_of(waiter)
-        if result is None:
+        if waiter.cancelled():
             self._close(connection)
-        else:
-            self._release(connection, asyncio.get_running_loop().time())
-        if result is not None:
-            done(result)
+            return
+        result = connection.result_of(waiter)
+        self._release(connection, asyncio.get_running_loop().time())
+        done(result)
 
     def _release(self, connection: _Connection, now: float) -> None:
         """Keep the connection for the next POST if it is sound and young enough; close it otherwise."""

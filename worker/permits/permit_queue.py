@@ -121,14 +121,10 @@ class PermitQueue:
         self._opened_ms = 0.0
         """When the circuit breaker opened last, as far as is known here, by the limiter's clock."""
 
-    async def acquire(self, ask: Ask) -> Slice | Blocked:
-        """The slice of this message, or the gate that blocks it for longer than it may wait here."""
-        future: asyncio.Future[Slice | Blocked] = asyncio.get_running_loop().create_future()
-        self.submit(ask, future)
-        return await future
-
     def submit(self, ask: Ask, future: PermitFuture, deadline: float | None = None) -> None:
-        """The same as ``acquire``, answered to ``future``. ``deadline``: see PermitRequest.
+        """Give ``future`` the slice of this message, or the gate that blocks it for longer than it may wait here.
+
+        ``deadline``: see PermitRequest.
 
         What missed its slice goes before all others of its campaign: its attempt is open.
         """
