@@ -456,7 +456,7 @@ def never(answer: Answer) -> None:
 async def until(holds: Callable[[], bool]) -> None:
     """Let the event loop go on until this holds."""
     async with asyncio.timeout(20):
-        while not holds():  # noqa: ASYNC110 - nobody tells when the loop has seen it
+        while not holds():  # noqa: ASYNC110 - no event says that the loop has seen it
             await asyncio.sleep(0)
 
 

@@ -11,6 +11,7 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any
 
 import pytest
@@ -233,17 +234,18 @@ def test_tickets_that_wait_in_an_idle_connection_do_not_cost_it(
     asyncio.run(run())
 
 
+def says_goodbye(said: threading.Event, talk: TlsTalk) -> None:
+    """Ends the connection in TLS."""
+    talk.close_notify()
+    said.set()
+
+
 def test_a_goodbye_in_tls_alone_ends_a_connection_and_nothing_is_sent_over_it(
     make: MakeTransport, good_certificate: Certificate
 ) -> None:
     async def run() -> None:
         said = threading.Event()
-
-        def goodbye(talk: TlsTalk) -> None:
-            talk.close_notify()
-            said.set()
-
-        vendor = TlsVendor(good_certificate, after=goodbye)
+        vendor = TlsVendor(good_certificate, after=partial(says_goodbye, said))
         client = client_of(make(vendor.url, timeouts=PATIENT, connections=1, verify=good_certificate.pem))
         try:
             for count in range(1, 4):
@@ -267,12 +269,7 @@ def test_after_a_goodbye_that_comes_before_its_post_a_connection_takes_none(
 
     async def run() -> None:
         said = threading.Event()
-
-        def goodbye(talk: TlsTalk) -> None:
-            talk.close_notify()
-            said.set()
-
-        vendor, begin = TlsVendor(good_certificate, first=goodbye), Begin()
+        vendor, begin = TlsVendor(good_certificate, first=partial(says_goodbye, said)), Begin()
         client = client_of(make(vendor.url, timeouts=PATIENT, connections=1, verify=good_certificate.pem))
         try:
             for _ in range(20):

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 
 import bulksend.gateway
 from bulksend.gateway import (
@@ -17,47 +15,10 @@ from bulksend.gateway import (
 )
 from bulksend.messaging.outcome import Accepted, NotSent, Retry, Unknown
 from bulksend.messaging.states import MessageType
-from tests.gateway_posts import send
+from tests.gateway_posts import Script, send
 
 ORDER = SendOrder("8615000579987", "447731688264", MessageType.TEXT, '{"body":"hello"}')
 NOW_SECONDS = 1_700_000_000
-
-
-@dataclass
-class Script:
-    """A transport with one idle connection that answers from a list and remembers what it was given."""
-
-    replies: list[RawReply | Failure]
-    posts: list[tuple[bytes, Mapping[str, str]]] = field(default_factory=list)
-    closed: bool = False
-    connects: Failure | None = None
-    refuses: Failure | None = None
-
-    async def connect(self) -> Failure | None:
-        return self.connects
-
-    def post(
-        self,
-        body: bytes,
-        headers: Mapping[str, str],
-        begin: Callable[[], bool],
-        done: Callable[[RawReply | Failure], None],
-    ) -> asyncio.Future[RawReply] | Failure | None:
-        if self.refuses is not None or not begin():
-            return self.refuses
-        self.posts.append((body, headers))
-        loop = asyncio.get_running_loop()
-        loop.call_soon(done, self.replies.pop(0))
-        return loop.create_future()
-
-    def idle_connections(self) -> int:
-        return int(self.connects is None)
-
-    def connections_left(self) -> int:
-        return 1 - self.idle_connections()
-
-    async def aclose(self) -> None:
-        self.closed = True
 
 
 def reply(fields: object) -> RawReply:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
-from collections.abc import Callable, Mapping
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulksend.gateway import Credentials, Failure, RawReply, SendOrder, VendorClient, read_reply
+from bulksend.gateway import Credentials, RawReply, SendOrder, VendorClient, read_reply
 from bulksend.messaging import (
     AttemptedMessage,
     Decision,
@@ -23,39 +22,7 @@ from bulksend.messaging import (
     Unknown,
     decide,
 )
-from tests.gateway_posts import send
-
-
-class Answers:
-    """A transport whose every POST is answered with the same reply."""
-
-    def __init__(self, reply: RawReply) -> None:
-        self.reply = reply
-
-    async def connect(self) -> None:
-        return None
-
-    def post(
-        self,
-        body: bytes,
-        headers: Mapping[str, str],
-        begin: Callable[[], bool],
-        done: Callable[[RawReply | Failure], None],
-    ) -> asyncio.Future[RawReply]:
-        assert begin()
-        loop = asyncio.get_running_loop()
-        loop.call_soon(done, self.reply)
-        return loop.create_future()
-
-    def idle_connections(self) -> int:
-        return 1
-
-    def connections_left(self) -> int:
-        return 0
-
-    async def aclose(self) -> None:
-        return None
-
+from tests.gateway_posts import Script, send
 
 #: RetCodes whose documented meaning is that the vendor turned the request away (reference 1.4), and 17115, "send
 #: message failed". Transcribed here: the table must not be its own witness.
@@ -155,10 +122,10 @@ def test_an_operator_may_vouch_for_a_code_but_not_where_it_is_a_one_time_code(co
     body = b"" if 300 <= code < 600 else envelope(code)
     reply = RawReply(code if 300 <= code < 600 else 200, {}, body)
     for kind in Kind:
-        client = VendorClient(Answers(reply), Credentials("key", "secret"), vouched=frozenset({code}))
+        client = VendorClient(Script([reply]), Credentials("key", "secret"), vouched=frozenset({code}))
         order = SendOrder("8615000579987", "447700900123", MessageType.TEXT, "{}", kind)
         outcome = asyncio.run(send(client, order)).outcome
         assert isinstance(outcome, Unknown) == (kind is Kind.OTP)
     strict = SendOrder("8615000579987", "447700900123", MessageType.TEXT, "{}")
-    client = VendorClient(Answers(reply), Credentials("key", "secret"), vouched=frozenset({code}))
+    client = VendorClient(Script([reply]), Credentials("key", "secret"), vouched=frozenset({code}))
     assert isinstance(asyncio.run(send(client, strict)).outcome, Unknown)
