@@ -104,7 +104,8 @@ def test_the_first_free_slice_is_behind_all_permits(limiter: Limiter) -> None:
     limiter.set_clock(-90)
     assert limiter.state().free_in_ms == {SENDER: 0}
     assert all(limiter.post(n) for n in range(40))
-    assert limiter.state().free_in_ms[SENDER] == pytest.approx(500, rel=0.1)
+    # 40 slices, about two that are empty or kept for marketing, and the rest of the one in which it was asked.
+    assert limiter.state().free_in_ms[SENDER] == pytest.approx(537, abs=25)
 
 
 def test_places_of_the_quota_get_free_24_hours_after_each_person(limiter: Limiter) -> None:
