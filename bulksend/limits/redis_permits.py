@@ -18,10 +18,10 @@ import redis
 
 from bulksend.limits.ask_groups import Group, group_asks
 from bulksend.limits.keyed_hashes import KeyedHashes
-from bulksend.limits.rules import CLIMB_MS, DAY_MS, FARTHEST_MS, LimitRules
+from bulksend.limits.rules import DAY_MS, FARTHEST_MS, LimitRules
 from bulksend.limits.scripts import Scripts
 from bulksend.limits.types import Ask, Gate, Grant, Paused, Permit, Reported, Slowed, Wait
-from bulksend.messaging.code_delay import LimiterState, Pace, Places
+from bulksend.messaging.code_delay import FULL, LimiterState, Pace, Places
 from bulksend.messaging.outcome import Scope
 
 _RESTORE_CHUNK = 2000
@@ -107,24 +107,15 @@ class RedisPermits:
 
     def pace_of(self, sender: str) -> float:
         """The part of its rate that a sender may use now: less than 1 for some time after the vendor throttled it."""
-        epoch, of_account = self._client.hmget(self._key, "epoch", "slow")
-        if epoch is None:
-            return 1.0
-        field = self.hashes.field(Scope.SENDER, sender)
-        of_sender = self._client.hget(f"{self.hashes.prefix}{_text(epoch)}:{field}", "slow")
-        now_ms = self._now_ms()
-        return _pace(of_account, now_ms) * _pace(of_sender, now_ms)
+        return self.outlook([sender]).paces.get(sender, FULL).part
 
     def circuit_breaker_is_open(self) -> bool:
         """Whether the circuit breaker is open: POSTs failed, and one at a time is sent until one succeeds."""
         return float(self._client.hget(self._key, "open_ms") or 0) > 0
 
-    def recipients_counted(self, now_ms: float) -> int:
-        """How many recipients of the 24 h before ``now_ms`` count against the account's quota."""
-        return int(self._client.zcount(self._quota_key, f"({now_ms - DAY_MS}", "+inf"))
-
-    def outlook(self, senders: Sequence[str], quota: int | None) -> LimiterState:
+    def outlook(self, senders: Iterable[str], quota: int | None = None) -> LimiterState:
         """What a new code of one of these senders can expect; ``quota`` is the account's. Changes nothing."""
+        senders = list(senders)
         tags = [self.hashes.sender(sender) for sender in senders]
         cold, outage, opened, used, flat = self._run(
             self._scripts.outlook, [-1 if quota is None else quota, *tags]
@@ -160,13 +151,9 @@ class RedisPermits:
     def places(self, quota: int, ahead: int) -> Places:
         """The places of the account's quota behind ``ahead`` people that it does not count yet."""
         now_ms = self._now_ms()
-        over = self.recipients_counted(now_ms) - quota + ahead
-        leaves: Any = self._client.zrangebyscore(
-            *(self._quota_key, f"({now_ms - DAY_MS}", "+inf"),
-            start=max(0, over),
-            num=_PLACES,
-            withscores=True,
-        )
+        counted = (self._quota_key, f"({now_ms - DAY_MS}", "+inf")
+        over = self._client.zcount(*counted) - quota + ahead
+        leaves: Any = self._client.zrangebyscore(*counted, start=max(0, over), num=_PLACES, withscores=True)
         return Places(max(0, -over), [float(at_ms) + DAY_MS - now_ms for _, at_ms in leaves])
 
     def pause(self, scope: Scope, id: str, why_code: str = "") -> None:
@@ -340,14 +327,6 @@ def _answer(raw: bytes, waits: dict[bytes, Wait]) -> Permit | Wait:
     except ValueError:
         word, _, at = _text(raw).partition(" ")
         return Permit.of_probe(float(at)) if word == "probe" else waits.setdefault(raw, _wait(raw))
-
-
-def _pace(raw: bytes | str | None, now_ms: float) -> float:
-    """``factor_at`` of lua/state.lua."""
-    if raw is None:
-        return 1.0
-    factor, at_ms = (float(part) for part in _text(raw).split())
-    return min(1.0, factor + (1 - factor) * max(0.0, now_ms - at_ms) / CLIMB_MS)
 
 
 def _instant(raw: bytes | str) -> float | None:

@@ -61,7 +61,7 @@ def find_alerts(
     used = None
     quota = account_quota(found).limit
     if quota is not None and redis is not None and redis.info is not None:
-        used = quota_used(quota, open_limiter(), now)
+        used = quota_used(quota, open_limiter())
     spool = Path(of.spool_dir)
     return judge(
         Readings(

@@ -50,7 +50,7 @@ def read_state(
             oldest_age_s=oldest_ages(tx, paused, now_ms),
             senders=[_sender(tx, each) for each in found],
             account_paused=account in paused.accounts,
-            quota_used=quota_used(account_quota(found).limit, limiter, now_ms),
+            quota_used=quota_used(account_quota(found).limit, limiter),
             templates_not_approved=len(templates.not_approved(tx) & templates.used(tx)),
             endpoints_disabled=webhook_endpoints.count_disabled(tx),
             workers_alive=len(leases.alive(tx)),
@@ -75,12 +75,12 @@ def oldest_ages(tx: Connection, paused: pauses.Pauses, now_ms: int) -> dict[str,
     return ages
 
 
-def quota_used(quota: int | None, limiter: RedisPermits | None, now_ms: int) -> float | None:
+def quota_used(quota: int | None, limiter: RedisPermits | None) -> float | None:
     """The part of the account's quota that is used, 0 to 1; None where it has none, or the limiter is away."""
     if quota and limiter is not None:
         # Without Redis the other gauges are still true.
         with suppress(redis.RedisError):
-            return limiter.recipients_counted(now_ms) / quota
+            return limiter.outlook([]).quota_used / quota
     return None
 
 

@@ -12,10 +12,10 @@ from sqlalchemy import Connection
 
 from bulksend.ledger import campaigns, operator_log, progress, senders
 from bulksend.ledger.campaigns import Campaign
-from bulksend.ledger.clock import read_clock
 from bulksend.ledger.database import Database
 from bulksend.ledger.senders import Sender
 from bulksend.messaging.account_quota import tier_limit
+from bulksend.messaging.code_delay import FULL
 from bulksend.messaging.outcome import Scope
 from bulksend.messaging.states import CampaignStatus
 from bulksend.operations.campaigns import summaries
@@ -39,10 +39,9 @@ def senders_now(of: Settings, database: Database, open_limiter: OpenLimiter) -> 
     with database.read() as tx:
         found = senders.all_senders(tx)
         open_ones = campaigns.open_ones(tx)
-        now_ms = read_clock(tx)
         quota = senders.quota_in_force(tx)
         items = [_now(tx, each, open_ones, hours.get(each.phone, [])) for each in found]
-    paces, used = _by_redis(open_limiter, [each.phone for each in found], now_ms)
+    paces, used = _by_redis(open_limiter, [each.phone for each in found])
     return {
         "items": [{**item, "pace": paces.get(item["phone"])} for item in items],
         "quota": {"limit": quota.limit, "source": quota.source, "used": used},
@@ -58,7 +57,6 @@ def sender_now(of: Settings, database: Database, open_limiter: OpenLimiter, phon
     with database.read() as tx:
         sender = senders.get(tx, phone)
         open_ones = [each for each in campaigns.open_ones(tx) if each.sender == phone]
-        now_ms = read_clock(tx)
         quota = senders.quota_in_force(tx)
         shown = _now(tx, sender, open_ones, hours.get(phone, []))
         newest = sorted(open_ones, key=lambda each: each.id, reverse=True)[:MOST_CAMPAIGNS]
@@ -70,7 +68,7 @@ def sender_now(of: Settings, database: Database, open_limiter: OpenLimiter, phon
             "slowed": changes_of(tx, [phone], of.account()),
             "acts": _acts(tx, Scope.SENDER.value, phone),
         }
-    paces, used = _by_redis(open_limiter, [phone], now_ms)
+    paces, used = _by_redis(open_limiter, [phone])
     return {
         **shown,
         "pace": paces.get(phone),
@@ -114,15 +112,12 @@ def _acts(tx: Connection, scope: str, subject: str) -> list[dict[str, Any]]:
     return [to_json({name: getattr(act, name) for name in _FIELDS}) for act in newest]
 
 
-def _by_redis(
-    open_limiter: OpenLimiter, phones: Iterable[str], now_ms: int
-) -> tuple[dict[str, float], int | None]:
+def _by_redis(open_limiter: OpenLimiter, phones: list[str]) -> tuple[dict[str, float], int | None]:
     """The part of its rate that each sender may use now, and the recipients of 24 h; empty where Redis does not say."""
-    paces: dict[str, float] = {}
-    used = None
     with suppress(redis.RedisError, OSError):
         permits = open_limiter()
         if permits is not None:
-            paces = {phone: round(permits.pace_of(phone), 3) for phone in phones}
-            used = permits.recipients_counted(now_ms)
-    return paces, used
+            state = permits.outlook(phones)
+            paces = {phone: round(state.paces.get(phone, FULL).part, 3) for phone in phones}
+            return paces, state.quota_used
+    return {}, None

@@ -5,14 +5,14 @@
 -- long until the first slice behind all of which something is taken.
 load_state()
 local quota = tonumber(ARGV[1])
-if is_lost(server()) then return {written(BLACKOUT_MS), '0', '0', 0, {}} end
+local used = redis.call('ZCOUNT', root .. 'quota', '(' .. written(now - DAY_MS), '+inf')
+if is_lost(server()) then return {written(BLACKOUT_MS), '0', '0', used, {}} end
 
 local cold, outage = math.max(0, state.cold_until - now), (outage_until() or now) - now
 if cold == 0 and (state.warm == 0 or (quota >= 0 and state.quota_known == 0)) then cold = COLD_AGAIN_MS end
 local open = now - math.max(state.cold_until, state.closed)
 if state.open_ms > 0 or cold > 0 then open = 0 end
 
-local used = quota < 0 and 0 or redis.call('ZCOUNT', root .. 'quota', '(' .. written(now - DAY_MS), '+inf')
 local found = {}
 local function add(slow, packed)
   local last = last_taken(read_taken(packed))
