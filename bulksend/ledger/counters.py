@@ -94,14 +94,15 @@ def by_kind(tx: Connection) -> dict[tuple[str, str], int]:
     return {(kind, status): int(count) for kind, status, count in rows}
 
 
-def campaign_ids_with(status: str) -> Select[tuple[str]]:
-    """The ids of the campaigns that have messages in a status."""
-    return (
-        select(campaign_counts.c.campaign_id)
-        .where(campaign_counts.c.status == status)
-        .group_by(campaign_counts.c.campaign_id)
-        .having(func.sum(campaign_counts.c.messages) > 0)
+def statuses_held(status: str | None = None) -> Select[tuple[str, str]]:
+    """The campaigns and the statuses, or this one, that they have messages in."""
+    of = campaign_counts.c
+    held = (
+        select(of.campaign_id, of.status)
+        .group_by(of.campaign_id, of.status)
+        .having(func.sum(of.messages) > 0)
     )
+    return held if status is None else held.where(of.status == status)
 
 
 def messages_in(statuses: Iterable[Status]) -> ScalarSelect[int]:

@@ -38,8 +38,8 @@ from bulksend.messaging.states import Kind, Status
 #: a range of ids is this much wider.
 CLOCK_SKEW_MS = 86_400_000
 _NEAR_SINCE = "ids_near_since"
-#: The newest messages in a status: how many campaigns one query reads the newest of, and a page of.
-_CAMPAIGNS_PER_QUERY, _PAGES_PER_QUERY = 200, 6
+#: The newest messages of any campaign: of how many campaigns and statuses one query reads the newest, and a page.
+_HEADS_PER_QUERY, _PAGES_PER_QUERY = 200, 6
 #: This many single messages of a status are looked at for those of one sender.
 SENDERS_SEEN = 3_000
 #: Later than any message: the intake of the campaign is not done.
@@ -103,10 +103,10 @@ def find(tx: Connection, query: Query, *, limit: int, before: str | None = None)
     if not (query.phone or query.message_id or query.request_id):
         # All messages of a campaign have its kind, and those of one with a sender its sender.
         narrowed = [*conditions(tx, replace(query, kind=None, sender=None)), *older]
-        statuses = list(Status) if query.status is None else [Status(query.status)]
         if query.campaign_id is not None:
             if not _may_have(tx, query):
                 return []
+            statuses = list(Status) if query.status is None else [query.status]
             page = _page_of_campaign(
                 query.campaign_id, statuses, narrowed, limit, newest_first=True, sender=query.sender
             )
@@ -114,15 +114,7 @@ def find(tx: Connection, query: Query, *, limit: int, before: str | None = None)
             return _by_ids(tx, COLUMNS, [str(id) for (id,) in tx.execute(page)])[::-1]
         if query.status is not None or query.kind is not None or query.sender is not None:
             prefer_indexes(tx)
-            near_since = _near_since(tx)
-            found = (
-                _newest_in_status(
-                    tx, replace(query, status=status.value), before, narrowed, limit, near_since
-                )
-                for status in statuses
-            )
-            newest = sorted((id for ids in found for id in ids), reverse=True)[:limit]
-            return _by_ids(tx, COLUMNS, newest)[::-1]
+            return _by_ids(tx, COLUMNS, _newest_of_any(tx, query, before, narrowed, limit))[::-1]
     every = [*conditions(tx, query), *older]
     statement = select(*COLUMNS).where(*every).order_by(messages.c.id.desc()).limit(limit)
     return list(tx.execute(statement).mappings())
@@ -168,28 +160,23 @@ def _check_id(id: str) -> str:
     return str(UUID(id))
 
 
-def _newest_in_status(
-    tx: Connection,
-    query: Query,
-    before: str | None,
-    conditions: Sequence[ColumnElement[bool]],
-    limit: int,
-    near_since: int | None,
+def _newest_of_any(
+    tx: Connection, query: Query, before: str | None, conditions: Sequence[ColumnElement[bool]], limit: int
 ) -> list[str]:
-    """The ids of the newest messages in a status, of any campaign.
+    """The ids of the newest messages, of any campaign.
 
-    Reads a page of each campaign, those with the newest message first, until no other campaign can have a newer one.
+    Reads a page of each campaign and status, those with the newest message first, until no other can have a newer one.
     An index of status alone would have to be updated at each step of each message.
     """
     # Standing campaigns may have none of the sender.
-    heads = iter(_newest_of_campaigns(tx, query, before, conditions, limit + 2 * len(Kind), near_since))
+    heads = iter(_heads(tx, query, before, conditions, limit + 2 * len(Kind) * len(Status)))
     found: list[str] = []
     while group := list(islice(heads, _PAGES_PER_QUERY)):
         if len(found) == limit and group[0][0] < found[-1]:
             break
         branches = (
-            _page_in_status(id, str(query.status), conditions, limit, newest_first=True, sender=query.sender)
-            for _, id in group
+            _page_in_status(id, status, conditions, limit, newest_first=True, sender=query.sender)
+            for _, id, status in group
         )
         merged = union_all(*(select(branch.c.id) for branch in branches)).subquery()
         ids = tx.execute(select(merged.c.id).order_by(merged.c.id.desc()).limit(limit)).scalars()
@@ -197,47 +184,43 @@ def _newest_in_status(
     return found
 
 
-def _newest_of_campaigns(
-    tx: Connection,
-    query: Query,
-    before: str | None,
-    conditions: Sequence[ColumnElement[bool]],
-    limit: int,
-    near_since: int | None,
-) -> list[tuple[str, str]]:
-    """The newest message in the status of each campaign, and the campaign: the newest ``limit`` of them.
+def _heads(
+    tx: Connection, query: Query, before: str | None, conditions: Sequence[ColumnElement[bool]], limit: int
+) -> list[tuple[str, str, str]]:
+    """The newest message of each campaign in each status, the campaign and the status: the newest ``limit`` of them.
 
     Reads the campaigns whose intake ended last first, until no other campaign can have a newer one.
     """
+    held = counters.statuses_held(query.status).subquery()
     newest = (
         select(messages.c.id)
-        .where(messages.c.campaign_id == campaigns.c.id, messages.c.status == query.status, *conditions)
+        .where(messages.c.campaign_id == campaigns.c.id, messages.c.status == held.c.status, *conditions)
         .order_by(messages.c.id.desc())
         .limit(1)
-        .correlate(campaigns)
+        .correlate(campaigns, held)
         .scalar_subquery()
     )
     asked = (
-        _campaigns_with_status(query, before, near_since)
-        .add_columns(newest.label("newest"))
-        .limit(_CAMPAIGNS_PER_QUERY)
+        _campaigns_of(query, before, _near_since(tx))
+        .join(held, held.c.campaign_id == campaigns.c.id)
+        .add_columns(held.c.status, newest.label("newest"))
+        .order_by(held.c.status)
+        .limit(_HEADS_PER_QUERY)
     )
-    heads: list[tuple[str, str]] = []
+    heads: list[tuple[str, str, str]] = []
     for page in count():
-        rows = tx.execute(asked.offset(page * _CAMPAIGNS_PER_QUERY)).all()
-        heads += [(str(newest), str(id)) for id, _, newest in rows if newest is not None]
+        rows = tx.execute(asked.offset(page * _HEADS_PER_QUERY)).all()
+        heads += [(str(newest), str(id), status) for id, _, status, newest in rows if newest is not None]
         heads = sorted(heads, reverse=True)[:limit]
-        if len(rows) < _CAMPAIGNS_PER_QUERY:
+        if len(rows) < _HEADS_PER_QUERY:
             break
         if len(heads) == limit and lowest_at(rows[-1].until + 1) <= heads[-1][0]:
             break
     return heads
 
 
-def _campaigns_with_status(
-    query: Query, before: str | None, near_since: int | None
-) -> Select[tuple[str, int]]:
-    """Campaigns that have messages in the status within the time range, and when their intake ended at the latest."""
+def _campaigns_of(query: Query, before: str | None, near_since: int | None) -> Select[tuple[str, int]]:
+    """Campaigns that may have messages within the time range, and when their intake ended at the latest."""
     # Only direct sends come in after the intake of their campaign is done.
     goes_on = or_(campaigns.c.intake_done_at.is_(None), campaigns.c.key.startswith(DIRECT_PREFIX))
     last = case((goes_on, literal(_STILL_OPEN)), else_=campaigns.c.intake_done_at)
@@ -248,9 +231,7 @@ def _campaigns_with_status(
         return case((instant >= near_since, literal(NEAR_MS)), else_=literal(CLOCK_SKEW_MS))
 
     until = (last + skew(last)).label("until")
-    matching = select(campaigns.c.id, until).where(
-        campaigns.c.id.in_(counters.campaign_ids_with(str(query.status)))
-    )
+    matching = select(campaigns.c.id, until)
     if query.kind is not None:
         matching = matching.where(campaigns.c.kind == query.kind)
     if query.sender is not None:

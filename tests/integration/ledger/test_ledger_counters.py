@@ -63,7 +63,7 @@ def test_campaigns_are_found_by_the_status_of_their_messages(desk: Any) -> None:
     desk.accepted(done)
     with desk.database.read() as tx:
         found = {
-            status: list(tx.execute(counters.campaign_ids_with(status)).scalars())
+            status: list(tx.execute(counters.statuses_held(status)).scalars())
             for status in ("accepted", "queued")
         }
     assert found == {"accepted": [campaign_of(desk, done[0])], "queued": [campaign_of(desk, waiting[0])]}

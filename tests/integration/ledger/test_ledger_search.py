@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, event, insert, select
 
 from bulksend.errors import InvalidInput
 from bulksend.ledger import (
@@ -36,6 +36,7 @@ from bulksend.ledger.search import Query
 from bulksend.ledger.settle import Settlement, settle
 from bulksend.messaging.outcome import Accepted, Evidence, NotSent, Outcome
 from bulksend.messaging.states import Kind, Status
+from tests.integration.ledger.conftest import SENDER
 
 
 def found(desk: Any, limit: int = 100, **query: Any) -> list[str]:
@@ -148,19 +149,34 @@ def test_the_newest_messages_in_a_status_of_many_campaigns_come_in_pages(desk: A
         desk.queued(n=2)
     desk.sql("UPDATE messages SET row = CAST(key AS integer) WHERE row = 0")
     desk.sql("UPDATE messages SET status = 'failed', ended_at = 1 WHERE row % 2 = 1")
-    for status in ("failed", "queued", "read"):
+    for query in (
+        *(Query(status=status) for status in ("failed", "queued", "read")),
+        Query(kind=Kind.MARKETING, sender=SENDER),
+    ):
+        status = [] if query.status is None else [messages.c.status == query.status]
         with desk.database.read() as tx:
             wanted = list(
-                tx.execute(
-                    select(messages.c.id).where(messages.c.status == status).order_by(messages.c.id.desc())
-                ).scalars()
+                tx.execute(select(messages.c.id).where(*status).order_by(messages.c.id.desc())).scalars()
             )
-        for page_size in (1, 4, 25, 100):
+        for page_size in (3, 25, 100):
             seen: list[str] = []
-            query = Query(status=status)
             while page := desk.read(search.find, query, limit=page_size, before=seen[-1] if seen else None):
                 seen += [str(row["id"]) for row in page]
             assert seen == [str(id) for id in wanted]
+
+
+def test_a_page_of_every_status_asks_as_many_statements_as_one_of_one_status(desk: Any) -> None:
+    for status in ("delivered", "failed", "read"):
+        desk.queued(n=2)
+        desk.sql("UPDATE messages SET status = :status WHERE status = 'queued'", status=status)
+    asked: list[str] = []
+    event.listen(desk.database.engine, "before_cursor_execute", lambda *told: asked.append(told[2]))
+    counts = []
+    for query in (Query(status="failed"), Query(kind=Kind.MARKETING, sender=SENDER)):
+        asked.clear()
+        assert desk.read(search.find, query, limit=2)
+        counts.append(len([sql for sql in asked if sql.startswith("SELECT ")]))
+    assert counts[0] == counts[1]
 
 
 def test_filters_combine(desk: Any) -> None:
