@@ -1,5 +1,8 @@
 """A TCP proxy between any two processes, which can delay, cut, reset after so many bytes, and swallow.
 
+What arrives is a beginning of what was sent, as with every TCP connection: no piece overtakes another, and after one
+that is lost nothing comes but the end.
+
 All links run on one event loop in a thread of its own; what is said to a link holds for connections that are open
 and for those to come.
 """
@@ -12,6 +15,7 @@ import os
 import socket
 import struct
 import threading
+from collections import deque
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from enum import StrEnum
@@ -129,8 +133,7 @@ class Link:
 
     def heal(self) -> None:
         """Pass everything on. What stood in a black hole is reset: its bytes are gone for good."""
-        swallowed = bool(self.state.swallows)
-        self._do(lambda: self._set(State()), *([self._reset_all] if swallowed else []))
+        self._do(lambda: self._set(State()))
 
     # -- on the loop -----------------------------------------------------------------------------------------
 
@@ -142,7 +145,9 @@ class Link:
         self._proxies.ask(run())
 
     def _set(self, state: State) -> None:
-        self.state = state
+        swallowed, self.state = bool(self.state.swallows), state
+        if swallowed:
+            self._reset_all()
 
     def _reset_all(self) -> None:
         for pair in list(self._pairs):
@@ -161,19 +166,21 @@ class Link:
                 continue
         return False
 
-    def pass_on(self, way: Way, data: bytes) -> tuple[bytes, bool]:
-        """What of it goes on, and whether everything is to be reset then."""
+    def pass_on(self, way: Way, data: bytes) -> bytes:
+        """What of it goes on. Where a reset is due then, nothing that comes later does."""
         state = self.state
         if way in state.swallows:
-            return b"", False
+            return b""
         if state.reset_after is None or way is not state.reset_way:
-            return data, False
+            return data
         left = state.reset_after - state.passed
         state.passed += len(data)
         if len(data) < left:
-            return data, False
+            return data
         self.state = State()
-        return data[:left], True
+        for pair in self._pairs:
+            pair.reset_soon()
+        return data[:left]
 
     async def shut(self) -> None:
         """Stop listening and drop what is open."""
@@ -191,39 +198,48 @@ class _Pair:
         self.near = near
         self.far: _Far | None = None
         self._early: list[bytes] = []
+        self._late: dict[Way, deque[bytes | None]] = {way: deque() for way in Way}
+        """What is delayed; None: that side has closed."""
         self._not_before = dict.fromkeys(Way, 0.0)
+        self._is_over = False
         link._pairs.add(self)
 
     def carry(self, way: Way, data: bytes) -> None:
-        data, reset = self.link.pass_on(way, data)
-        loop = asyncio.get_running_loop()
-        state = self.link.state
-        # Pieces stay in order: what comes after a delay ends still waits for what was delayed.
-        at = max(self._not_before[way], loop.time() + (state.delay_s if way in state.delay_ways else 0.0))
-        self._not_before[way] = at
-        if at > loop.time() and not reset:
-            loop.call_at(at, self._write, way, data)
-        else:
-            self._write(way, data)
-        if reset:
-            # After the bytes that were let through have left: a reset overtakes what is still in our hands.
-            loop.call_later(0.02, self.link._reset_all)
+        if not self._is_over:
+            self._in_turn(way, self.link.pass_on(way, data))
 
-    def _write(self, way: Way, data: bytes) -> None:
-        if not data:
+    def _in_turn(self, way: Way, data: bytes | None) -> None:
+        """Pieces stay in order: what comes after a delay ends still waits for what was delayed."""
+        loop, state = asyncio.get_running_loop(), self.link.state
+        delay_s = state.delay_s if way in state.delay_ways else 0.0
+        if not delay_s and not self._late[way]:
+            self._write(way, data)
             return
-        if way is Way.DOWN:
-            self.near.write(data)
-        elif self.far is None:
-            self._early.append(data)
+        self._late[way].append(data)
+        self._not_before[way] = max(self._not_before[way], loop.time() + delay_s)
+        # Timers of one instant run in any order: each takes the piece whose turn it is.
+        loop.call_at(self._not_before[way], lambda: self._write(way, self._late[way].popleft()))
+
+    def _write(self, way: Way, data: bytes | None) -> None:
+        side = self.near if way is Way.DOWN else self.far
+        if data is None:
+            if side is not None:
+                side.close()
+        elif side is not None:
+            side.write(data)
         else:
-            self.far.write(data)
+            self._early.append(data)
 
     def joined(self, far: _Far) -> None:
         self.far = far
         for data in self._early:
             far.write(data)
         self._early.clear()
+
+    def reset_soon(self) -> None:
+        """After the bytes that were let through have left: a reset overtakes what is still in our hands."""
+        self._is_over = True
+        asyncio.get_running_loop().call_later(0.02, self.reset)
 
     def reset(self) -> None:
         if self in self.link._pairs:
@@ -235,9 +251,7 @@ class _Pair:
     def ended(self, way: Way) -> None:
         """One side has closed: what it said before still arrives at the other."""
         self.link._pairs.discard(self)
-        other = self.far if way is Way.UP else self.near
-        if other is not None:
-            other.close_after(self.link.state.delay_s)
+        self._in_turn(way, None)
 
 
 class _Side(asyncio.Protocol):
@@ -271,9 +285,9 @@ class _Side(asyncio.Protocol):
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.transport.abort()
 
-    def close_after(self, seconds: float) -> None:
+    def close(self) -> None:
         if self.transport is not None and not self.transport.is_closing():
-            asyncio.get_running_loop().call_later(seconds, self.transport.close)
+            self.transport.close()
 
 
 class _Near(_Side):

@@ -73,9 +73,14 @@ def said_back(connection: socket.socket, words: bytes) -> bytes:
     return got
 
 
-def read_to_the_end(connection: socket.socket) -> None:
-    while connection.recv(100):
-        pass
+def read_until_reset(connection: socket.socket) -> bytes:
+    got = b""
+    try:
+        while part := connection.recv(65536):
+            got += part
+    except ConnectionResetError:
+        return got
+    raise AssertionError(f"closed after {got!r}, not reset")
 
 
 def hung_up(link: Link) -> bool:
@@ -133,16 +138,33 @@ def test_a_black_hole_swallows_one_way_and_leaves_the_connection_up(
             connection.recv(10)  # what was swallowed is gone, so the connection must be
 
 
-def test_after_so_many_bytes_everything_is_reset_once(link: Link, echo: Echo) -> None:
+@pytest.mark.parametrize("way", list(Way))
+def test_after_so_many_bytes_everything_is_reset_once_and_nothing_follows_them(
+    link: Link, echo: Echo, way: Way
+) -> None:
     with connected(link) as connection:
         assert said_back(connection, b"up") == b"up"
-        link.reset_after(10, Way.UP)
+        link.reset_after(10, way)
         connection.sendall(b"0123456789abcdef")
-        with pytest.raises(ConnectionResetError):
-            read_to_the_end(connection)
-    assert bytes(echo.heard) == b"up0123456789"
+        # The reset itself comes a moment later.
+        time.sleep(0.005)
+        connection.sendall(b"more")
+        got = read_until_reset(connection)
+    if way is Way.UP:
+        got = bytes(echo.heard).removeprefix(b"up")
+    assert got == b"0123456789"
     with connected(link) as connection:
         assert said_back(connection, b"again") == b"again"
+
+
+def test_a_black_hole_that_another_fault_replaces_resets_what_stood_in_it(link: Link) -> None:
+    with connected(link) as connection:
+        assert said_back(connection, b"before") == b"before"
+        link.swallow(Way.DOWN)
+        connection.sendall(b"lost")
+        time.sleep(0.05)
+        link.delay(0.01)
+        assert read_until_reset(connection) == b""
 
 
 def test_a_delay_holds_bytes_up_and_keeps_their_order(link: Link) -> None:
@@ -159,6 +181,22 @@ def test_a_delay_holds_bytes_up_and_keeps_their_order(link: Link) -> None:
             got += connection.recv(100)
         assert got == b"slowquick"
         assert time.monotonic() - began >= 0.19
+
+
+def test_what_comes_when_a_delay_has_just_ended_overtakes_nothing(link: Link) -> None:
+    words = [f"{number:03d}".encode() for number in range(100)]
+    with connected(link) as connection:
+        assert said_back(connection, b"a") == b"a"
+        link.delay(0.2, Way.DOWN)
+        for number, word in enumerate(words):
+            connection.sendall(word)
+            time.sleep(0.004)
+            if number == 10:
+                link.heal()
+        got = b""
+        while len(got) < 300:
+            got += connection.recv(1000)
+    assert got == b"".join(words)
 
 
 def test_a_server_that_is_not_there_looks_like_one_that_is_not_there(proxies: Proxies) -> None:
