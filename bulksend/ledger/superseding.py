@@ -2,9 +2,9 @@
 
 The write-ahead of a code looks for newer ones. Once one of them has gone out, or may have, the older code ends as
 superseded. While one of them can still be sent, the older one is held; it is sent when all newer ones ended unsent.
-So intake marks nothing and nothing is taken back: a code that is stored before the write-ahead of an older one holds
-it, whatever the processes are. The relay walks through the codes that wait, as a gate may keep one from its write-ahead
-for long.
+So intake marks nothing and nothing is taken back: a code that is stored when the write-ahead of an older one begins
+holds it, whatever the processes are. The relay walks through the codes that wait, as a gate may keep one from its
+write-ahead for long.
 """
 
 from __future__ import annotations

@@ -89,9 +89,15 @@ OLDER_SENT = (
     replace(OPENED, to=OLDER, started_at=965),
 )
 LATER_OLDER = (
-    replace(OLDER_SENT[0], at_ms=1000.0, steady_s=1.0),
+    replace(OLDER_SENT[0], at_ms=4000.0, steady_s=4.0),
     OLDER_SENT[1],
-    replace(OLDER_SENT[2], started_at=995),
+    replace(OLDER_SENT[2], started_at=3995),
+)
+#: It had looked for newer codes when that one was taken in.
+LOOKED_BEFORE = (
+    replace(OLDER_SENT[0], at_ms=1040.0, steady_s=1.04),
+    OLDER_SENT[1],
+    replace(OLDER_SENT[2], started_at=1036),
 )
 #: A canary of one, and the rest of its campaign.
 SLICE, REST = "12015550002", TO
@@ -146,6 +152,9 @@ GOOD = {
     ),
     "two codes sent, the older before the newer was there": records(
         (OLDER_SENT[0], POSTED), (OLDER_SENT[1], KEPT), (OLDER_SENT[2], OPENED), pairs=[PAIR]
+    ),
+    "two codes sent, the newer taken in while the older was opened": records(
+        (POSTED, LOOKED_BEFORE[0]), (KEPT, LOOKED_BEFORE[1]), (OPENED, LOOKED_BEFORE[2]), pairs=[PAIR]
     ),
     "an older code sent after the newer one was refused": records(
         (REFUSED, LATER_OLDER[0]),
