@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -299,12 +300,16 @@ def test_each_answer_of_the_vendor_has_its_ending_and_its_number_of_posts(
         if fault is not None
     ]
     campaign = a_campaign(ledger, [number(n) for n in range(len(TABLE))])
-    with rig_of(ledger, tmp_path, rules, permits=NoBreaker(_wall_ms, began_ms=0.0)) as (rig, _):
+    with rig_of(ledger, tmp_path, rules, permits=NoBreaker(_wall_ms, began_ms=0.0)) as (rig, simulator):
         rig.run_until(campaign, ended)
-    found = {what: one_of(ledger, campaign, number(n)) for n, (what, *_) in enumerate(TABLE)}
-    assert {what: (row["status"], row["attempts"]) for what, row in found.items()} == {
-        what: (status, posts) for what, _, status, posts in TABLE
-    }
+        posted = Counter(row["to"] for row in requests_of(simulator))
+    for n, (what, _, status, posts) in enumerate(TABLE):
+        row = one_of(ledger, campaign, number(n))
+        # On a busy machine an attempt may end before its POST; it may cost a try.
+        unsent = row["tried"].count("not_sent")
+        assert row["status"] == status, what
+        assert posted[number(n)] == row["attempts"] - unsent, what
+        assert posts - unsent <= posted[number(n)] <= posts, what
     with ledger.read() as tx:
         assert audit.audit(tx).holds
 
@@ -390,10 +395,15 @@ def test_a_throttled_message_waits_without_counting_a_try(ledger: Database, tmp_
 BUSY = {"do": "http_status", "status": 503, "stored": True, "body": "<html>busy</html>"}
 
 
+def requests_of(simulator: Any) -> list[dict[str, Any]]:
+    """Each POST that the vendor read."""
+    answer = httpx.get(simulator.origin + "/_/messages", params={"limit": 10_000}, trust_env=False)
+    return list(answer.json())
+
+
 def arrivals(simulator: Any) -> list[float]:
     """When each POST arrived, in seconds, in order."""
-    answer = httpx.get(simulator.origin + "/_/messages", params={"limit": 10_000}, trust_env=False)
-    return sorted(row["monotonic"] for row in answer.json())
+    return sorted(row["monotonic"] for row in requests_of(simulator))
 
 
 @pytest.mark.parametrize("ledger_url", ["sqlite"], indirect=True)
