@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from bulksend.limits import Ask, Grant, Paused, Permit, Permits, Reported, Wait
+from bulksend.limits import Ask, Grant, Permit, Permits, Reported, Wait
 from bulksend.messaging.outcome import Scope
 from bulksend.settings import Settings
 from worker.celery_app import build_app
@@ -52,15 +52,15 @@ class Metered:
         """See Permits."""
         return self._inner.report(slow=slow, outages=outages, successes=successes, probe_over=probe_over)
 
-    def pause(self, scope: Scope, id: str, why_code: str = "") -> None:
+    def pause(self, scope: Scope, id: str) -> None:
         """See Permits."""
-        self._inner.pause(scope, id, why_code)
+        self._inner.pause(scope, id)
 
     def resume(self, scope: Scope, id: str) -> None:
         """See Permits."""
         self._inner.resume(scope, id)
 
-    def paused(self) -> tuple[Paused, ...]:
+    def paused(self) -> tuple[tuple[Scope, str], ...]:
         """See Permits."""
         return self._inner.paused()
 

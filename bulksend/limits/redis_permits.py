@@ -20,7 +20,7 @@ from bulksend.limits.ask_groups import Group, group_asks
 from bulksend.limits.keyed_hashes import KeyedHashes
 from bulksend.limits.rules import DAY_MS, FARTHEST_MS, LimitRules
 from bulksend.limits.scripts import Scripts
-from bulksend.limits.types import Ask, Gate, Grant, Paused, Permit, Reported, Slowed, Wait
+from bulksend.limits.types import Ask, Gate, Grant, Permit, Reported, Slowed, Wait
 from bulksend.messaging.code_delay import FULL, LimiterState, Pace, Places
 from bulksend.messaging.outcome import Scope
 
@@ -156,29 +156,21 @@ class RedisPermits:
         leaves: Any = self._client.zrangebyscore(*counted, start=max(0, over), num=_PLACES, withscores=True)
         return Places(max(0, -over), [float(at_ms) + DAY_MS - now_ms for _, at_ms in leaves])
 
-    def pause(self, scope: Scope, id: str, why_code: str = "") -> None:
-        """See Permits. Raises ValueError for a ``why_code`` that is not a word."""
-        if why_code and not (why_code.replace("_", "").isalnum() and len(why_code) <= 40):
-            raise ValueError(
-                "why_code must be a word of at most 40 letters, digits and _, such as vendor_131031"
-            )
-        self._run(self._scripts.pause, [self._tolerance(), "pause", self.hashes.field(scope, id), why_code])
+    def pause(self, scope: Scope, id: str) -> None:
+        """See Permits."""
+        self._run(self._scripts.pause, [self._tolerance(), "pause", self.hashes.field(scope, id)])
 
     def resume(self, scope: Scope, id: str) -> None:
         """See Permits."""
-        self._run(self._scripts.pause, [self._tolerance(), "resume", self.hashes.field(scope, id), ""])
+        self._run(self._scripts.pause, [self._tolerance(), "resume", self.hashes.field(scope, id)])
 
-    def paused(self) -> tuple[Paused, ...]:
+    def paused(self) -> tuple[tuple[Scope, str], ...]:
         """See Permits."""
-        flat = iter(
-            _text(part) for part in self._run(self._scripts.pause, [self._tolerance(), "list", "", ""])
-        )
-        found = []
-        for field, flag in zip(flat, flat, strict=True):
-            if flag != "-":
-                since, _, why = flag.partition(" ")
-                found.append(Paused(*self.hashes.unfield(field), float(since), why))
-        return tuple(found)
+        epoch = self._client.hget(self._key, "epoch")
+        if epoch is None:
+            return ()
+        flags = self._client.hgetall(f"{self.hashes.prefix}{_text(epoch)}:pauses")
+        return tuple(self.hashes.unfield(_text(field)) for field, flag in flags.items() if _text(flag) != "-")
 
     def restore(
         self, *, pauses: Iterable[tuple[Scope, str]], recent: Iterable[tuple[str, float]] | None

@@ -120,16 +120,6 @@ class Grant:
 
 
 @dataclass(frozen=True, slots=True)
-class Paused:
-    """A pause flag. ``id``: the id of the campaign or account, or the keyed hash of the sender."""
-
-    scope: Scope
-    id: str
-    since_ms: float
-    why_code: str
-
-
-@dataclass(frozen=True, slots=True)
 class Slowed:
     """A sender, or the account, that sends slower since the vendor throttled it: the part of its rate that it uses.
 
@@ -183,16 +173,16 @@ class Permits(Protocol):
         """
         ...
 
-    def pause(self, scope: Scope, id: str, why_code: str = "") -> None:
-        """Give no permits for this campaign, sender or account. ``why_code`` is one word, never free text."""
+    def pause(self, scope: Scope, id: str) -> None:
+        """Give no permits for this campaign, sender or account."""
         ...
 
     def resume(self, scope: Scope, id: str) -> None:
         """Give permits again."""
         ...
 
-    def paused(self) -> tuple[Paused, ...]:
-        """All pause flags."""
+    def paused(self) -> tuple[tuple[Scope, str], ...]:
+        """All pause flags: the id of a campaign or account, or the keyed hash of a sender."""
         ...
 
     def restore(

@@ -183,7 +183,7 @@ def test_a_pause_and_a_quota_that_a_stale_memory_forgot_hold_again_once_the_ledg
     late = replica.worker("late")
     assert gates_of(late.ask([message(quota=1)], lead_ms=0)) == {Gate.COLD}
     late.restore(pauses=[(Scope.CAMPAIGN, "autumn")], recent=[(sent_to.recipient, time.time() * 1000)])
-    assert [(flag.scope, flag.id) for flag in late.paused()] == [(Scope.CAMPAIGN, "autumn")]
+    assert late.paused() == ((Scope.CAMPAIGN, "autumn"),)
     until(lambda: Gate.COLD not in gates_of(late.ask([message(quota=1)], lead_ms=0)))
     assert gates_of(late.ask([message(quota=1)], lead_ms=0)) == {Gate.QUOTA}
 

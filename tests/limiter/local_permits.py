@@ -26,7 +26,7 @@ from bulksend.limits.rules import (
     MAX_LEAD_MS,
     LimitRules,
 )
-from bulksend.limits.types import Ask, Gate, Grant, Paused, Permit, Reported, Slowed, Wait
+from bulksend.limits.types import Ask, Gate, Grant, Permit, Reported, Slowed, Wait
 from bulksend.messaging.outcome import Scope
 from bulksend.messaging.states import LANES, Kind
 from tests.limiter.circuit_breaker import Breaker, Slowdown
@@ -54,8 +54,8 @@ class _Memory:
     pairs: dict[str, float] = field(default_factory=dict)
     recipients: dict[str, float] = field(default_factory=dict)
     """Of an account with a quota: when each was written to last, by whichever sender."""
-    pauses: dict[str, tuple[float, str] | None] = field(default_factory=dict)
-    """By field: since when and why; None for one that was resumed while the memory was cold."""
+    pauses: dict[str, bool] = field(default_factory=dict)
+    """By field; False for one that was resumed while the memory was cold."""
 
 
 @dataclass(slots=True)
@@ -172,11 +172,10 @@ class LocalPermits:
             memory.breaker.report(outages, successes, probe_over, now)
             return Reported(memory.breaker.opened_ms(), tuple(slowed))
 
-    def pause(self, scope: Scope, id: str, why_code: str = "") -> None:
+    def pause(self, scope: Scope, id: str) -> None:
         """See Permits."""
         with self._lock:
-            now = self._clock_ms()
-            self._remember(now).pauses[self.hashes.field(scope, id)] = (now, why_code)
+            self._remember(self._clock_ms()).pauses[self.hashes.field(scope, id)] = True
 
     def resume(self, scope: Scope, id: str) -> None:
         """See Permits."""
@@ -185,23 +184,20 @@ class LocalPermits:
             if memory.warm:
                 memory.pauses.pop(self.hashes.field(scope, id), None)
             else:  # a restore that is under way may have read the ledger before it was resumed there
-                memory.pauses[self.hashes.field(scope, id)] = None
+                memory.pauses[self.hashes.field(scope, id)] = False
 
-    def paused(self) -> tuple[Paused, ...]:
+    def paused(self) -> tuple[tuple[Scope, str], ...]:
         """See Permits."""
         with self._lock:
             pauses = self._remember(self._clock_ms()).pauses
-            return tuple(
-                Paused(*self.hashes.unfield(item), *flag) for item, flag in pauses.items() if flag is not None
-            )
+            return tuple(self.hashes.unfield(item) for item, paused in pauses.items() if paused)
 
     def restore(
         self, *, pauses: Iterable[tuple[Scope, str]], recent: Iterable[tuple[str, float]] | None
     ) -> None:
         """See Permits."""
         with self._lock:
-            now = self._clock_ms()
-            memory = self._remember(now)
+            memory = self._remember(self._clock_ms())
             if recent is not None:
                 known = memory.recipients
                 for number, at_ms in recent:
@@ -210,8 +206,8 @@ class LocalPermits:
                 memory.quota_known = True
             if not memory.warm:
                 for scope, id in pauses:
-                    memory.pauses.setdefault(self.hashes.field(scope, id), (now, ""))
-                memory.pauses = {item: flag for item, flag in memory.pauses.items() if flag is not None}
+                    memory.pauses.setdefault(self.hashes.field(scope, id), True)
+                memory.pauses = {item: paused for item, paused in memory.pauses.items() if paused}
                 memory.warm = True
 
     def forget(self) -> None:
@@ -334,7 +330,7 @@ class LocalPermits:
             (Gate.SENDER_PAUSED, f"sender:{self.hashes.sender(group.sender)}"),
             (Gate.CAMPAIGN_PAUSED, f"campaign:{group.campaign_id}"),
         )
-        return [Wait(gate, None) for gate, item in fields if memory.pauses.get(item) is not None]
+        return [Wait(gate, None) for gate, item in fields if memory.pauses.get(item)]
 
     def _cold(self, memory: _Memory, group: Group, now: float) -> list[Wait]:
         if now < memory.cold_until:

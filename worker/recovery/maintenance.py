@@ -103,13 +103,13 @@ def lift_stale_pauses(store: Store, permits: Permits) -> None:
         return
     pauses = store.pauses()
     stale: list[tuple[Scope, str]] = [
-        (flag.scope, flag.id)
-        for flag in flags
-        if (flag.scope is Scope.CAMPAIGN and flag.id not in pauses.campaigns)
-        or (flag.scope is Scope.ACCOUNT and flag.id not in pauses.accounts)
+        (scope, id)
+        for scope, id in flags
+        if (scope is Scope.CAMPAIGN and id not in pauses.campaigns)
+        or (scope is Scope.ACCOUNT and id not in pauses.accounts)
     ]
     # A sender's flag has only its hash, so that it cannot be matched with a pause.
-    if sum(flag.scope is Scope.SENDER for flag in flags) > len(pauses.senders):
+    if sum(scope is Scope.SENDER for scope, _ in flags) > len(pauses.senders):
         stale += [(Scope.SENDER, phone) for phone in store.running_senders()]
     for scope, id in stale:
         permits.resume(scope, id)

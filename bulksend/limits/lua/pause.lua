@@ -1,12 +1,8 @@
--- ARGV: pair tolerance, act (pause, resume or list), field, why.
+-- ARGV: pair tolerance, act (pause or resume), field.
 local act, field = ARGV[2], ARGV[3]
-if act == 'list' then
-  load_state()
-  return state.epoch and redis.call('HGETALL', own('pauses')) or {}
-end
 remember(tonumber(ARGV[1]), false)
 if act == 'pause' then
-  redis.call('HSET', own('pauses'), field, written(now) .. ' ' .. ARGV[4])
+  redis.call('HSET', own('pauses'), field, '1')
 elseif state.warm == 1 then
   redis.call('HDEL', own('pauses'), field)
 else

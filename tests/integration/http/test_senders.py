@@ -81,7 +81,7 @@ def test_workers_are_told_of_a_resume_after_its_commit(api: Any, sender: str) ->
         assert api.post(f"{sender}/resume", {"why": "x"}, headers=headers).status_code == 500
     finally:
         failpoints.arm(None)
-    assert [each.scope for each in api.services.limiter().paused()] == [Scope.SENDER]
+    assert [scope for scope, _ in api.services.limiter().paused()] == [Scope.SENDER]
     assert api.post(f"{sender}/resume", {"why": "x"}, headers=headers).json()["changed"]
     assert not api.services.limiter().paused()
 

@@ -14,7 +14,6 @@ def test_the_package_exports_exactly_these_names() -> None:
         "KeyedHashes",
         "LimitRules",
         "MAX_LEAD_MS",
-        "Paused",
         "Permit",
         "Permits",
         "RedisPermits",

@@ -305,8 +305,8 @@ class MemoryLimiter(LocalPermits):
         self.asked += [ask.recipient for ask in asks]
         return super().ask(asks, lead_ms=lead_ms, per_slice=per_slice)
 
-    def pause(self, scope: Scope, id: str, why_code: str = "") -> None:
-        super().pause(scope, id, why_code)
+    def pause(self, scope: Scope, id: str) -> None:
+        super().pause(scope, id)
         self._calls.note("limiter_pause", id)
 
 

@@ -26,10 +26,10 @@ class Reports(LocalPermits):
         self.reports: list[tuple[float, int, int, bool]] = []
         self.is_away = False
 
-    def pause(self, scope: Scope, id: str, why_code: str = "") -> None:
+    def pause(self, scope: Scope, id: str) -> None:
         if self.is_away:
             raise redis.ConnectionError("Connection refused")
-        super().pause(scope, id, why_code)
+        super().pause(scope, id)
 
     def report(
         self,
@@ -92,7 +92,7 @@ def test_a_pause_is_recorded_in_the_ledger_and_then_set_in_the_limiter() -> None
         decision = a_decision(pause=Pause(Scope.ACCOUNT, 1, "no money"))
         await rig.effects.apply(MESSAGE, ACCEPTED, decision, rig.effects.note(MESSAGE, decision))
         assert rig.store.calls.events == [("pause", "default")]
-        assert [paused.id for paused in rig.limiter.paused()] == ["default"]
+        assert rig.limiter.paused() == ((Scope.ACCOUNT, "default"),)
 
     run(main)
 
@@ -118,7 +118,7 @@ def test_a_pause_that_the_limiter_could_not_be_told_of_is_set_when_it_is_back() 
         await asyncio.sleep(60.0)
         rig.limiter.is_away = False
         await asyncio.sleep(1.0)
-        assert [paused.id for paused in rig.limiter.paused()] == ["default"]
+        assert rig.limiter.paused() == ((Scope.ACCOUNT, "default"),)
 
     run(main)
 

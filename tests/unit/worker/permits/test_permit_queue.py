@@ -13,7 +13,6 @@ from bulksend.limits import (
     Ask,
     Gate,
     Grant,
-    Paused,
     Permit,
     Permits,
     Reported,
@@ -77,13 +76,13 @@ class ScriptedPermits:
     ) -> Reported:
         return Reported()
 
-    def pause(self, scope: Scope, id: str, why_code: str = "") -> None:
+    def pause(self, scope: Scope, id: str) -> None:
         return
 
     def resume(self, scope: Scope, id: str) -> None:
         return
 
-    def paused(self) -> tuple[Paused, ...]:
+    def paused(self) -> tuple[tuple[Scope, str], ...]:
         return ()
 
     def restore(

@@ -14,7 +14,6 @@ from bulksend.ledger.leases import Rescued
 from bulksend.ledger.pauses import Pauses
 from bulksend.ledger.release import Release
 from bulksend.ledger.settle import Settlement
-from bulksend.limits import Paused
 from bulksend.messaging.outcome import Accepted, Evidence, Scope
 from bulksend.messaging.states import Status
 from worker.recovery.flight_recorder import Flight
@@ -85,11 +84,11 @@ class Ledger:
 class Limiter:
     """What the duties ask of a limiter."""
 
-    flags: list[Paused] = field(default_factory=list)
+    flags: list[tuple[Scope, str]] = field(default_factory=list)
     resumed: list[tuple[Scope, str]] = field(default_factory=list)
     restored: list[tuple[Any, Any]] = field(default_factory=list)
 
-    def paused(self) -> tuple[Paused, ...]:
+    def paused(self) -> tuple[tuple[Scope, str], ...]:
         return tuple(self.flags)
 
     def resume(self, scope: Scope, id: str) -> None:
@@ -209,9 +208,9 @@ def test_without_a_valid_lease_nothing_is_given_back(ledger: Any) -> None:
 
 def test_a_flag_whose_pause_the_ledger_does_not_have_is_lifted(ledger: Any, limiter: Any) -> None:
     limiter.flags = [
-        Paused(Scope.CAMPAIGN, "c1", 0.0, ""),
-        Paused(Scope.CAMPAIGN, "c2", 0.0, ""),
-        Paused(Scope.ACCOUNT, "default", 0.0, ""),
+        (Scope.CAMPAIGN, "c1"),
+        (Scope.CAMPAIGN, "c2"),
+        (Scope.ACCOUNT, "default"),
     ]
     ledger.paused = Pauses(frozenset({"c1"}), frozenset(), frozenset())
     lift_stale_pauses(ledger, limiter)
@@ -222,7 +221,7 @@ def test_a_flag_whose_pause_the_ledger_does_not_have_is_lifted(ledger: Any, limi
 def test_the_running_senders_are_resumed_when_more_flags_than_pauses_are_of_senders(
     ledger: Any, limiter: Any, paused: set[str], resumed: list[tuple[Scope, str]]
 ) -> None:
-    limiter.flags = [Paused(Scope.SENDER, "a hash", 0.0, "")]
+    limiter.flags = [(Scope.SENDER, "a hash")]
     ledger.paused = Pauses(frozenset(), frozenset(paused), frozenset())
     ledger.running = ["1556"]
     lift_stale_pauses(ledger, limiter)
