@@ -291,43 +291,44 @@ def read(
     limit: int,
     *,
     only: Mapping[str, str] = MappingProxyType({}),
+    measures: Sequence[str] = MEASURES,
 ) -> Iterator[Mapping[str, Any]]:
     """The sums of the hours that begin at or after ``since`` and before ``until``, by some of DIMENSIONS.
 
-    ``only``: of rows with these values of dimensions.
+    ``measures``: these sums. ``only``: of rows with these values of dimensions.
     """
-    of = _source({*by, *only}, since, until)
+    of = _source({*by, *only}, measures, since, until)
     dimensions = [of.c[name] for name in by]
     query = (
-        select(*dimensions, *(func.sum(of.c[name]).label(name) for name in MEASURES))
+        select(*dimensions, *(func.sum(of.c[name]).label(name) for name in measures))
         .where(*(of.c[name] == value for name, value in only.items()))
         .group_by(*dimensions)
         .order_by(*dimensions)
         .limit(limit)
     )
     # Plain tuples: the mapping of a row costs more than reading it, and three months have thousands.
-    for row in tx.execute(query):
-        measures = (int(value or 0) for value in row[len(by) :])
-        yield {**dict(zip(by, row, strict=False)), **dict(zip(MEASURES, measures, strict=True))}
+    for row in tx.execute(query).all():
+        sums = (int(value or 0) for value in row[len(by) :])
+        yield {**dict(zip(by, row, strict=False)), **dict(zip(measures, sums, strict=True))}
 
 
-def _source(wanted: Set[str], since: int, until: int) -> Subquery:
+def _source(wanted: Set[str], measures: Sequence[str], since: int, until: int) -> Subquery:
     """The fewest rows that have the sums of that time by the dimensions that are wanted."""
     if not wanted & {"country", "code"}:
-        return _between(stats_hourly_totals, wanted, since, until).subquery()
+        return _between(stats_hourly_totals, wanted, measures, since, until).subquery()
     first_day, last_day = since + -since % DAY_MS, until - until % DAY_MS
     if "hour" in wanted or first_day >= last_day:
-        return _between(stats_hourly, wanted, since, until).subquery()
+        return _between(stats_hourly, wanted, measures, since, until).subquery()
     return union_all(
-        _between(stats_hourly, wanted, since, first_day),
-        _between(stats_daily, wanted, first_day, last_day),
-        _between(stats_hourly, wanted, last_day, until),
+        _between(stats_hourly, wanted, measures, since, first_day),
+        _between(stats_daily, wanted, measures, first_day, last_day),
+        _between(stats_hourly, wanted, measures, last_day, until),
     ).subquery()
 
 
-def _between(table: Table, wanted: Set[str], since: int, until: int) -> Select[Any]:
+def _between(table: Table, wanted: Set[str], measures: Sequence[str], since: int, until: int) -> Select[Any]:
     at = table.primary_key.columns[0]
-    columns = (table.c[name] for name in (*(name for name in DIMENSIONS if name in wanted), *MEASURES))
+    columns = (table.c[name] for name in (*(name for name in DIMENSIONS if name in wanted), *measures))
     return select(*columns).where(at >= since, at < until)
 
 

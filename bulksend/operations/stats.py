@@ -27,6 +27,8 @@ LONGEST_MS = 92 * 24 * HOUR_MS
 #: One reading has the sums of all dimensions beside the hours: there are some hundred combinations.
 _BESIDE_HOURS = tuple(name for name in DIMENSIONS if name != "hour")
 _MOST_COMBINED = 100_000
+#: What is drawn in the course of time.
+DRAWN = ("accepted", "delivered", "read", "failed", "unknown")
 #: Longer times are drawn by day, not by hour.
 _BY_HOUR_MS = 8 * 24 * HOUR_MS
 
@@ -99,7 +101,7 @@ def digest(
     since -= since % HOUR_MS
     until += -until % HOUR_MS
     with database.read() as tx:
-        hours = list(stats.read(tx, ["hour"], since, until, MOST_ROWS, only=only))
+        hours = list(stats.read(tx, ["hour"], since, until, MOST_ROWS, only=only, measures=DRAWN))
         combined = list(stats.read(tx, _BESIDE_HOURS, since, until, _MOST_COMBINED, only=only))
         counted_until = stats.counted_until(tx)
     sums = {name: _by(combined, name) for name in _BESIDE_HOURS}
@@ -153,10 +155,10 @@ def _course(
         if not by_hour:
             day = datetime.fromtimestamp(hour / 1000, zone).replace(hour=0, minute=0, second=0, microsecond=0)
             at = int(day.timestamp() * 1000)
-        step_of[hour] = steps.setdefault(at, {"at": at, **dict.fromkeys(MEASURES, 0)})
+        step_of[hour] = steps.setdefault(at, {"at": at, **dict.fromkeys(DRAWN, 0)})
     for row in hours:
         sums = step_of[row["hour"]]
-        for name in MEASURES:
+        for name in DRAWN:
             sums[name] += row[name]
     return list(steps.values())
 

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Query, Response
 from bulksend.errors import InvalidValue, NotFound
 from bulksend.messaging.states import Kind
 from bulksend.operations.senders import list_senders
-from bulksend.operations.stats import COLUMNS, digest, show_stats
+from bulksend.operations.stats import COLUMNS, DRAWN, digest, show_stats
 from ops.export_files import csv_lines
 from ops.web.locale import known_zone
 from ops.web.pages import Page, ViewerPage
@@ -22,7 +22,6 @@ router = APIRouter()
 SPANS = (7, 1, 30, 90)
 FILE = "statistics.csv"
 _BY = ("hour", "kind", "sender", "country", "code")
-_DRAWN = ("accepted", "delivered", "read", "failed", "unknown")
 
 Text = Annotated[str, Query(max_length=64)]
 
@@ -60,7 +59,7 @@ def statistics(
         is_filtered=any(only.values()),
         kinds=list(Kind),
         senders=[(each.phone, f"+{each.phone}") for each in list_senders(page.database)],
-        course=[[step["at"], *(step[name] for name in _DRAWN)] for step in found["course"]],
+        course=[[step["at"], *(step[name] for name in DRAWN)] for step in found["course"]],
         compact=lambda value: _compact(value, page.locale.language),
         file=FILE,
         days=(begin.date().isoformat(), (end - timedelta(microseconds=1)).date().isoformat()),

@@ -211,11 +211,25 @@ def test_a_time_has_the_same_sums_whichever_rows_have_them(desk: Desk) -> None:
     for only, (begin, end), names in product(filters, spans, groups):
         since, until = first + begin * stats.HOUR_MS, first + end * stats.HOUR_MS
         within = [row for row in rows if since <= row["hour"] < until and only.items() <= row.items()]
-        assert read(desk, names, since, until, only) == summed(within, names), (names, only, begin, end)
+        every = summed(within, names)
+        assert read(desk, names, since, until, only) == every, (names, only, begin, end)
+        some = (*names, "accepted", "latency_ms")
+        assert read(desk, names, since, until, only, measures=some[len(names) :]) == [
+            {name: row[name] for name in some} for row in every
+        ]
 
 
-def read(desk: Desk, names: tuple[str, ...], since: int, until: int, only: dict[str, str]) -> list[Any]:
-    return desk.read(lambda tx: list(stats.read(tx, names, since, until, 10_000, only=only)))
+def read(
+    desk: Desk,
+    names: tuple[str, ...],
+    since: int,
+    until: int,
+    only: dict[str, str],
+    measures: tuple[str, ...] = MEASURES,
+) -> list[Any]:
+    return desk.read(
+        lambda tx: list(stats.read(tx, names, since, until, 10_000, only=only, measures=measures))
+    )
 
 
 def summed(rows: list[dict[str, Any]], names: tuple[str, ...]) -> list[dict[str, Any]]:
