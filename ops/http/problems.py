@@ -17,6 +17,7 @@ from fastapi.responses import JSONResponse
 from fastapi.routing import iter_route_contexts
 from sqlalchemy.exc import DBAPIError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -321,6 +322,9 @@ class Crashes:
 
         try:
             await self._app(scope, receive, send_and_note)
+        except ClientDisconnect:
+            # No caller waits for an answer; the access log says that it left.
+            return
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets an answer
             log.error("request_crashed", error=type(error).__name__, at=_place(error))
             if scope["type"] == "http" and not begun:

@@ -11,8 +11,9 @@ from typing import Annotated, Any
 
 import pytest
 import structlog
-from fastapi import APIRouter, Body
+from fastapi import APIRouter, Body, Request
 from fastapi.testclient import TestClient
+from starlette.types import Message
 
 from bulksend import logs
 from bulksend.ledger.key_file import new_encryption_key
@@ -34,6 +35,11 @@ def echo(
     number: str, principal: Viewer, body: Annotated[dict[str, Any], Body()], phone: str = ""
 ) -> dict[str, Any]:
     return {"bytes": len(str(body)), "ip": principal.origin.ip, "request_id": principal.origin.request_id}
+
+
+@router.post("/v1/read")
+async def read(principal: Viewer, request: Request) -> int:
+    return len([part async for part in request.stream()])
 
 
 @router.post("/v1/crash")
@@ -212,3 +218,33 @@ def test_an_error_that_nothing_expects_is_a_problem_and_its_text_is_in_no_log(
     assert CODE not in answer.text + log.getvalue()
     (crashed,) = [json.loads(line) for line in log.getvalue().splitlines() if "request_crashed" in line]
     assert (crashed["error"], crashed["at"].split(":")[0]) == ("RuntimeError", "test_security.crash")
+
+
+def test_a_caller_who_leaves_before_the_body_is_whole_is_no_error_of_ours(
+    log: io.StringIO, client: TestClient
+) -> None:
+    heard = iter([{"type": "http.request", "body": b"{", "more_body": True}, {"type": "http.disconnect"}])
+
+    async def receive() -> Message:
+        return next(heard)
+
+    async def send(message: Message) -> None:
+        raise AssertionError(f"answered {message}")
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/v1/read",
+        "query_string": b"",
+        "scheme": "http",
+        "headers": [
+            (b"authorization", client.headers["Authorization"].encode()),
+            (b"content-type", b"application/json"),
+            (b"content-length", b"10"),
+        ],
+        "client": ("203.0.113.7", 5000),
+    }
+    assert client.portal is not None
+    client.portal.call(client.app, scope, receive, send)
+    (line,) = [json.loads(line) for line in log.getvalue().splitlines() if "request_id" in line]
+    assert (line["event"], line["route"], line["status"]) == ("http_request", "/v1/read", 499)
