@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from bulksend.limits import Ask, Grant, Permit, Permits, Reported, Wait
+from bulksend.limits import Ask, Grant, Permit, Permits, Reported
 from bulksend.messaging.outcome import Scope
 from bulksend.settings import Settings
 from worker.celery_app import build_app
@@ -36,10 +36,6 @@ class Metered:
         kind = asks[0].kind.value if asks else ""
         self._calls.append((at, lead_ms, kind, len(asks), given, cpu))
         return grant
-
-    def peek(self, ask: Ask) -> tuple[Wait, ...]:
-        """See Permits."""
-        return self._inner.peek(ask)
 
     def report(
         self,

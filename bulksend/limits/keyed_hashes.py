@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from bulksend.messaging.number_forms import canonical_number
 from bulksend.messaging.outcome import Scope
@@ -20,8 +20,8 @@ class KeyedHashes:
             raise ValueError(f"the limiter's hash key must have 16 to 64 bytes, not {len(key)}")
         self._key = key
         self.account = account
-        self.account_tag = self._tag("account", account, 8)
-        self.sender = lru_cache(4096)(self._sender)
+        self.account_tag = self._tag("account", account)
+        self.sender = lru_cache(4096)(partial(self._tag, "sender"))
         self._recipient = hashlib.blake2b(b"recipient ", key=key, digest_size=RECIPIENT_LENGTH // 2)
 
     @property
@@ -29,11 +29,8 @@ class KeyedHashes:
         """The first part of every key of this account; braces keep the keys in one slot of a Redis Cluster."""
         return f"bs:{{{self.account_tag}}}:"
 
-    def _sender(self, sender: str) -> str:
-        return self._tag("sender", sender, 8)
-
-    def _tag(self, what: str, text: str, size: int) -> str:
-        return hashlib.blake2b(f"{what} {text}".encode(), key=self._key, digest_size=size).hexdigest()
+    def _tag(self, what: str, text: str) -> str:
+        return hashlib.blake2b(f"{what} {text}".encode(), key=self._key, digest_size=8).hexdigest()
 
     def recipient(self, recipient: str) -> str:
         """The hash of a recipient, the same for every form of the number and every sender."""
@@ -45,7 +42,7 @@ class KeyedHashes:
         """What a pause or a slow-down is kept under. Raises ValueError for a pair, which has neither."""
         match scope:
             case Scope.ACCOUNT:
-                return f"account:{self.account_tag if id == self.account else self._tag('account', id, 8)}"
+                return f"account:{self._tag('account', id)}"
             case Scope.SENDER:
                 return f"sender:{self.sender(id)}"
             case Scope.CAMPAIGN:

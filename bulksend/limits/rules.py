@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 
 from bulksend.messaging.states import Kind
 
@@ -22,16 +21,14 @@ CYCLE = 100_000 * WINDOW
 
 #: How far ahead of its earliest use a slice is given, ms. This makes the priority of lanes: a code finds the next slice
 #: first, because marketing never takes one that is more than 100 ms away.
-HORIZON_MS: Mapping[Kind, float] = MappingProxyType(
-    {Kind.OTP: 1000.0, Kind.UTILITY: 250.0, Kind.MARKETING: 100.0}
-)
+HORIZON_MS: Mapping[Kind, float] = {Kind.OTP: 1000.0, Kind.UTILITY: 250.0, Kind.MARKETING: 100.0}
 #: The maximum lead of a caller.
 MAX_LEAD_MS = 250.0
 #: A slice ends at most this far in the future.
 FARTHEST_MS = MAX_LEAD_MS + max(HORIZON_MS.values()) + SLICE_MS
 
 #: The layout of the memory: one of another program counts as lost.
-LAYOUT = "slices"
+LAYOUT = "slices 2"
 #: After the limiter lost its memory it gives no permit for this time: until the last old slice, a second, and a margin.
 BLACKOUT_MS = FARTHEST_MS + 1100.0
 #: The wait before the next ask for a sender whose quota is not known yet.

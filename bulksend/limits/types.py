@@ -76,23 +76,17 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Permit:
-    """The right to begin one POST in the slice from ``begin_ms`` on, for ``valid_ms``. What cannot begin by then asks
-    again: the token is lost (docs/decisions/0002).
+    """The right to begin one POST in the slice from ``begin_ms`` on. What cannot begin in it asks again: the token is
+    lost (docs/decisions/0002).
     """
 
     begin_ms: float
-    valid_ms: float = SLICE_MS
     probe: bool = False
     """Whether it is the one message that tests if an outage is over: the limiter waits for its report."""
 
-    @classmethod
-    def of_probe(cls, begin_ms: float) -> Permit:
-        """A permit of a probe."""
-        return cls(begin_ms, PROBE_LATE_MS, probe=True)
-
     def is_over(self, now_ms: float) -> bool:
         """Whether it is too late to use it."""
-        return now_ms - self.begin_ms >= self.valid_ms
+        return now_ms - self.begin_ms >= (PROBE_LATE_MS if self.probe else SLICE_MS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,11 +146,6 @@ class Permits(Protocol):
         ``per_slice``: how many messages of this call may begin in one slice; None for any number. A permit that
         is not used is lost. An empty list only reads clock and epoch.
         """
-        ...
-
-    def peek(self, ask: Ask) -> tuple[Wait, ...]:
-        """All gates that hold this message now. Changes nothing."""
-        ...
 
     def report(
         self,
@@ -171,19 +160,15 @@ class Permits(Protocol):
         ``slow``: senders, or the account, that the vendor wants slower. For the circuit breaker: ``successes``,
         followed by ``outages`` in a row. ``probe_over``: this worker's probe was answered, or not sent.
         """
-        ...
 
     def pause(self, scope: Scope, id: str) -> None:
         """Give no permits for this campaign, sender or account."""
-        ...
 
     def resume(self, scope: Scope, id: str) -> None:
         """Give permits again."""
-        ...
 
     def paused(self) -> tuple[tuple[Scope, str], ...]:
         """All pause flags: the id of a campaign or account, or the keyed hash of a sender."""
-        ...
 
     def restore(
         self, *, pauses: Iterable[tuple[Scope, str]], recent: Iterable[tuple[str, float]] | None
@@ -193,4 +178,3 @@ class Permits(Protocol):
         ``recent``: the recipients of the last 24 h over all senders and when (ms); None where the account has no quota:
         what asks with one stays cold. Repeated and concurrent calls are harmless.
         """
-        ...

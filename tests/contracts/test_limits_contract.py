@@ -27,7 +27,6 @@ from bulksend.limits import (
     Wait,
 )
 from bulksend.limits.rules import BLACKOUT_MS, SLICE_MS, SLICES_PER_SECOND, WINDOW
-from bulksend.limits.scripts import Scripts
 from bulksend.messaging.outcome import Scope
 from bulksend.messaging.states import Kind
 from tests.limiter.local_permits import LocalPermits
@@ -100,10 +99,8 @@ def redis_world(valkey: redis.Redis, rules: LimitRules) -> World:
     key = f"clock:{account}"
     valkey.set(key, START_MS)
     tags = KeyedHashes(KEY, account)
-    scripts = Scripts.build(
-        tags.account_tag, f"local function clock() return tonumber(redis.call('GET', '{key}')) end"
-    )
-    permits = RedisPermits(valkey, hash_key=KEY, account=account, rules=rules, scripts=scripts)
+    clock = f"local function clock() return tonumber(redis.call('GET', '{key}')) end"
+    permits = RedisPermits(valkey, hash_key=KEY, account=account, rules=rules, clock=clock)
 
     def set_clock(ms: float) -> None:
         valkey.set(key, repr(ms))

@@ -8,9 +8,7 @@ import pytest
 import redis
 
 from bulksend.limits import Ask, Permit, RedisPermits, SenderLimits
-from bulksend.limits.keyed_hashes import KeyedHashes
 from bulksend.limits.rules import BLACKOUT_MS, CLIMB_MS, COLD_AGAIN_MS, DAY_MS, OPEN_MS
-from bulksend.limits.scripts import Scripts
 from bulksend.messaging.code_delay import LimiterState, Pace
 from bulksend.messaging.outcome import Scope
 from bulksend.messaging.states import Kind
@@ -25,11 +23,8 @@ class Limiter(RedisPermits):
     def __init__(self, valkey: redis.Redis) -> None:
         self.valkey = valkey
         self.began = time.time()
-        scripts = Scripts.build(
-            KeyedHashes(KEY, "1").account_tag,
-            f"local function clock() return tonumber(redis.call('GET', '{CLOCK}')) end",
-        )
-        super().__init__(valkey, hash_key=KEY, account="1", scripts=scripts)
+        clock = f"local function clock() return tonumber(redis.call('GET', '{CLOCK}')) end"
+        super().__init__(valkey, hash_key=KEY, account="1", clock=clock)
 
     def set_clock(self, seconds: float) -> None:
         """``seconds`` from the begin of the test on."""

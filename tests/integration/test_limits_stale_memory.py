@@ -197,4 +197,5 @@ def test_a_redis_that_does_not_say_who_it_is_is_known_by_the_scripts_it_has_lost
         epoch = shy.ask([], lead_ms=0).epoch
         assert begins_of(shy.ask([message()], lead_ms=0))
         server.client.script_flush()
+        shy.peek(message())  # a look from outside must not hide it
         assert shy.ask([], lead_ms=0).epoch != epoch

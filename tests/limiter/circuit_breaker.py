@@ -1,6 +1,4 @@
-"""What POSTs teach the limiter: to go slower, or to stop and probe. Pure; the same in lua/report.lua and
-lua/state.lua.
-"""
+"""What POSTs teach the limiter: to go slower, or to stop and probe. Pure; lua/report.lua does the same."""
 
 from __future__ import annotations
 

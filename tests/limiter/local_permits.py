@@ -9,13 +9,10 @@ import copy
 import math
 import os
 import threading
-from bisect import insort
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from operator import itemgetter
+from dataclasses import dataclass, field, replace
 
-from bulksend.limits.ask_groups import Group, group_asks
 from bulksend.limits.keyed_hashes import KeyedHashes
 from bulksend.limits.rules import (
     ACCOUNT_CARRY,
@@ -31,8 +28,6 @@ from bulksend.messaging.outcome import Scope
 from bulksend.messaging.states import LANES, Kind
 from tests.limiter.circuit_breaker import Breaker, Slowdown
 from tests.limiter.slices import CampaignWindow, Limit, PaceAt, Reach, begin_of, nothing_taken
-
-_PRUNE_PAIRS_ABOVE = 20_000
 
 
 @dataclass(slots=True)
@@ -59,25 +54,35 @@ class _Memory:
 
 
 @dataclass(slots=True)
-class _Turn:
-    """A group in the middle of being answered."""
+class _Group:
+    """What asks share that differ only in their recipients."""
 
-    group: Group
-    asks: list[Ask]
-    sender: Limit
-    account: Limit | None
+    limits: list[Limit]
+    """Of the sender, and of the account where it has one."""
     window: CampaignWindow | None
     campaign_rate: float
     reach: Reach
     at: int
     """The first slice that may have room for it."""
-    next: int = 0
+    held: Wait | None = None
+    """What holds all that are not answered yet."""
+
+    def campaign_wait(self) -> Wait | None:
+        """For the campaign's own rate."""
+        if self.earliest() <= self.reach.last:
+            return None
+        return Wait(Gate.CAMPAIGN_RATE, begin_of(self.earliest()) - self.reach.ahead)
+
+    def earliest(self) -> int:
+        """The first slice that the campaign's own rate allows."""
+        return 0 if self.window is None else self.window.earliest(self.campaign_rate)
 
 
 @dataclass(slots=True)
 class _Call:
     """How many messages of one call begin in each slice, at most ``per_slice``."""
 
+    now: float
     per_slice: int | None
     begun: Counter[int] = field(default_factory=Counter)
 
@@ -104,53 +109,59 @@ class LocalPermits:
         self._clock_ms = clock_ms
         self._rules = rules or LimitRules()
         self._memory = None if began_ms is None else _begin(began_ms, self._rules)
-        self._prune_above = _PRUNE_PAIRS_ABOVE
         self._lock = threading.Lock()
 
-    # -- the door --------------------------------------------------------------------------------------
+    # -- see Permits -----------------------------------------------------------------------------------
 
     def ask(self, asks: Sequence[Ask], *, lead_ms: float, per_slice: int | None = None) -> Grant:
         """See Permits."""
         with self._lock:
             now = self._clock_ms()
             memory = self._remember(now)
-            answers: list[Permit | Wait] = [_NO_ANSWER] * len(asks)
-            needs_restore = not memory.warm
-            free = []
-            for group in group_asks(asks):
-                held = self._held(memory, group, now)
-                if held is None:
-                    free.append(group)
-                    continue
-                helps = now >= memory.cold_until
-                needs_restore = needs_restore or (held.gate is Gate.COLD and helps)
-                for place in group.places:
-                    answers[place] = held
-            call = _Call(per_slice)
-            turns = [self._turn(memory, group, asks, now, lead_ms) for group in free]
+            alike = [replace(ask, recipient="") for ask in asks]
+            held = {each: self._held(memory, each, now) for each in dict.fromkeys(alike)}
+            needs_restore = not memory.warm or any(
+                wait is not None and wait.gate is Gate.COLD and now >= memory.cold_until
+                for wait in held.values()
+            )
+            groups = {
+                each: self._group(memory, each, now, lead_ms) for each, wait in held.items() if wait is None
+            }
+            answers: dict[int, Permit | Wait] = {}
+            call = _Call(now, per_slice)
             for lane in LANES:
-                self._serve(memory, _queues(turns, lane), now, answers, call)
+                queues: dict[str, deque[tuple[int, Ask, _Group]]] = {}
+                for place, (ask, key) in enumerate(zip(asks, alike, strict=True)):
+                    if (wait := held[key]) is not None:
+                        answers[place] = wait
+                    elif ask.kind is lane:
+                        queues.setdefault(ask.sender, deque()).append((place, ask, groups[key]))
+                self._serve(memory, list(queues.values()), answers, call)
             memory.turn = (memory.turn + call.begun.total()) % 1_000_000
-            self._prune(memory, now)
             epoch, opened_ms = f"local-{memory.epoch_ms:.0f}", memory.breaker.opened_ms()
-            return Grant(tuple(answers), now, needs_restore, epoch, opened_ms)
+            in_order = tuple(answers[place] for place in range(len(asks)))
+            return Grant(in_order, now, needs_restore, epoch, opened_ms)
 
     def peek(self, ask: Ask) -> tuple[Wait, ...]:
-        """See Permits."""
+        """See RedisPermits."""
         with self._lock:
             now = self._clock_ms()
             memory = copy.deepcopy(self._remember(now))
-            group = group_asks([ask])[0]
-            held = [*self._paused_by(memory, group), *self._cold(memory, group, now)]
+            held = [*self._paused_by(memory, ask), *self._cold(memory, ask, now)]
             until = memory.breaker.holds_until(now)
             if until is not None:
                 held.append(Wait(Gate.OUTAGE, until))
-            turn = self._turn(memory, group, [ask], now, 0.0)
-            held += _rates_that_hold(turn)
+            group = self._group(memory, ask, now, 0.0)
+            held += [
+                limit.wait(gate, group.reach)
+                for gate, limit in zip(_RATES, group.limits, strict=False)
+                if not limit.has_room(group.reach)
+            ]
             recipient, pair = self._recipient_and_pair(ask)
-            by_recipient = (self._quota(memory, turn, recipient, now), self._pair(memory, pair, now))
-            held += [wait for wait in by_recipient if wait is not None and not ask.counted]
-            return tuple(held)
+            others = [group.campaign_wait()]
+            if not ask.counted:
+                others += [self._quota(memory, ask, recipient, now), self._pair(memory, pair, now)]
+            return (*held, *(wait for wait in others if wait is not None))
 
     def report(
         self,
@@ -224,43 +235,29 @@ class LocalPermits:
         memory.last_ms = max(memory.last_ms, now)
         return memory
 
-    def _prune(self, memory: _Memory, now: float) -> None:
-        if len(memory.pairs) > self._prune_above:
-            memory.pairs = {pair: until for pair, until in memory.pairs.items() if until > now}
-            self._prune_above = max(_PRUNE_PAIRS_ABOVE, 2 * len(memory.pairs))
-
     # -- one call --------------------------------------------------------------------------------------
 
-    def _turn(self, memory: _Memory, group: Group, asks: Sequence[Ask], now: float, lead_ms: float) -> _Turn:
-        soonest = now + min(max(lead_ms, 0.0), MAX_LEAD_MS)
-        if group.limits.quota is None:
+    def _group(self, memory: _Memory, ask: Ask, now: float, lead_ms: float) -> _Group:
+        if ask.sender_limits.quota is None:
             memory.quota_known = False  # its messages are not counted
         of_account = f"account:{self.hashes.account_tag}"
-        of_sender = f"sender:{self.hashes.sender(group.sender)}"
-        account = window = None
+        of_sender = f"sender:{self.hashes.sender(ask.sender)}"
+        limits = [_limit(memory, of_sender, ask.sender_limits.rate, (of_sender, of_account))]
         if self._rules.account_rate is not None:
-            account = _limit(memory, of_account, self._rules.account_rate, (of_account,))
-            account.carry = ACCOUNT_CARRY
-        if group.campaign_rate is not None:
-            window = memory.campaigns.setdefault(group.campaign_id, CampaignWindow())
-        reach = Reach(now, soonest, group.kind, narrow=group.campaign_rate is not None)
-        return _Turn(
-            group,
-            [asks[place] for place in group.places],
-            _limit(memory, of_sender, group.limits.rate, (of_sender, of_account)),
-            account,
-            window,
-            group.campaign_rate or 0.0,
-            reach,
-            reach.first,
-        )
+            limits.append(_limit(memory, of_account, self._rules.account_rate, (of_account,)))
+            limits[-1].carry = ACCOUNT_CARRY
+        window = None
+        if ask.campaign_rate is not None:
+            window = memory.campaigns.setdefault(ask.campaign_id, CampaignWindow())
+        soonest = now + min(max(lead_ms, 0.0), MAX_LEAD_MS)
+        reach = Reach(now, soonest, ask.kind, narrow=ask.campaign_rate is not None)
+        return _Group(limits, window, ask.campaign_rate or 0.0, reach, reach.first)
 
     def _serve(
         self,
         memory: _Memory,
-        queues: list[deque[_Turn]],
-        now: float,
-        answers: list[Permit | Wait],
+        queues: list[deque[tuple[int, Ask, _Group]]],
+        answers: dict[int, Permit | Wait],
         call: _Call,
     ) -> None:
         """One message of each sender in turn, in the order of its asks: the caller knows how its campaigns share it.
@@ -271,41 +268,32 @@ class LocalPermits:
         queues = queues[begin:] + queues[:begin]
         while queues:
             for queue in queues:
-                turn = queue.popleft()
-                answer, for_all = self._one(memory, turn, turn.asks[turn.next], now, call)
-                last = len(turn.asks) if for_all else turn.next + 1
-                for place in turn.group.places[turn.next : last]:
-                    answers[place] = answer
-                turn.next = last
-                while queue and queue[0].next == len(queue[0].asks):
-                    queue.popleft()
+                while queue:
+                    place, ask, group = queue.popleft()
+                    if group.held is None:
+                        answers[place] = self._one(memory, group, ask, call)
+                        break
+                    answers[place] = group.held
             queues = [queue for queue in queues if queue]
 
-    def _one(
-        self, memory: _Memory, turn: _Turn, ask: Ask, now: float, call: _Call
-    ) -> tuple[Permit | Wait, bool]:
-        """The answer, and whether it is that of all the rest of the group."""
-        until = memory.breaker.holds_until(now)
-        if until is not None:
-            return Wait(Gate.OUTAGE, until), True
-        slice = _slice_for(turn, call)
+    def _one(self, memory: _Memory, group: _Group, ask: Ask, call: _Call) -> Permit | Wait:
+        until = memory.breaker.holds_until(call.now)
+        slice = Wait(Gate.OUTAGE, until) if until is not None else _slice_for(group, call)
         if isinstance(slice, Wait):
-            return slice, True
+            group.held = slice
+            return slice
         recipient, pair = self._recipient_and_pair(ask)
-        held = None
         if not ask.counted:
-            held = self._quota(memory, turn, recipient, now) or self._pair(memory, pair, now)
-        if held is not None:
-            return held, False
-        call.begun[slice] += 1
-        for limit in _limits(turn):
-            limit.take(slice, turn.reach)
-        if turn.window is not None:
-            turn.window.take(slice, turn.campaign_rate)
-        if not ask.counted:
+            held = self._quota(memory, ask, recipient, call.now) or self._pair(memory, pair, call.now)
+            if held is not None:
+                return held
             self._count(memory, ask, recipient, pair, begin_of(slice))
-        is_probe = memory.breaker.gave(now, self._rules.probe_ms)
-        return Permit.of_probe(begin_of(slice)) if is_probe else Permit(begin_of(slice)), False
+        call.begun[slice] += 1
+        for limit in group.limits:
+            limit.take(slice, group.reach)
+        if group.window is not None:
+            group.window.slices.append(slice)
+        return Permit(begin_of(slice), probe=memory.breaker.gave(call.now, self._rules.probe_ms))
 
     def _recipient_and_pair(self, ask: Ask) -> tuple[str, str]:
         recipient = self.hashes.recipient(ask.recipient)
@@ -320,40 +308,37 @@ class LocalPermits:
 
     # -- gates -----------------------------------------------------------------------------------------
 
-    def _held(self, memory: _Memory, group: Group, now: float) -> Wait | None:
-        """What holds the whole group, whoever its recipients are."""
-        return next(iter([*self._paused_by(memory, group), *self._cold(memory, group, now)]), None)
+    def _held(self, memory: _Memory, ask: Ask, now: float) -> Wait | None:
+        """What holds it, whoever its recipient is."""
+        return next(iter([*self._paused_by(memory, ask), *self._cold(memory, ask, now)]), None)
 
-    def _paused_by(self, memory: _Memory, group: Group) -> list[Wait]:
+    def _paused_by(self, memory: _Memory, ask: Ask) -> list[Wait]:
         fields = (
             (Gate.ACCOUNT_PAUSED, f"account:{self.hashes.account_tag}"),
-            (Gate.SENDER_PAUSED, f"sender:{self.hashes.sender(group.sender)}"),
-            (Gate.CAMPAIGN_PAUSED, f"campaign:{group.campaign_id}"),
+            (Gate.SENDER_PAUSED, f"sender:{self.hashes.sender(ask.sender)}"),
+            (Gate.CAMPAIGN_PAUSED, f"campaign:{ask.campaign_id}"),
         )
         return [Wait(gate, None) for gate, item in fields if memory.pauses.get(item)]
 
-    def _cold(self, memory: _Memory, group: Group, now: float) -> list[Wait]:
+    def _cold(self, memory: _Memory, ask: Ask, now: float) -> list[Wait]:
         if now < memory.cold_until:
             return [Wait(Gate.COLD, memory.cold_until)]
-        if not memory.warm or (group.limits.quota is not None and not memory.quota_known):
+        if not memory.warm or (ask.sender_limits.quota is not None and not memory.quota_known):
             return [Wait(Gate.COLD, now + COLD_AGAIN_MS)]
         return []
 
-    def _quota(self, memory: _Memory, turn: _Turn, recipient: str, now: float) -> Wait | None:
-        quota = turn.group.limits.quota
+    def _quota(self, memory: _Memory, ask: Ask, recipient: str, now: float) -> Wait | None:
+        quota = ask.sender_limits.quota
         if quota is None:
             return None
         known = memory.recipients
         for old in [r for r, at in known.items() if at <= now - DAY_MS]:
             del known[old]
-        most = quota - int(quota * self._rules.otp_reserve) if turn.reach.kind is Kind.MARKETING else quota
+        most = quota - int(quota * self._rules.otp_reserve) if ask.kind is Kind.MARKETING else quota
         if recipient in known or len(known) < most:
             return None
-        ages: list[float] = []
-        for at in known.values():
-            insort(ages, at)
         over = len(known) - most
-        return Wait(Gate.QUOTA, ages[over] + DAY_MS if over < len(ages) else None)
+        return Wait(Gate.QUOTA, sorted(known.values())[over] + DAY_MS if over < len(known) else None)
 
     def _pair(self, memory: _Memory, pair: str, now: float) -> Wait | None:
         ahead_of = max(memory.pairs.get(pair, 0.0), memory.pair_floor)
@@ -361,7 +346,7 @@ class LocalPermits:
         return Wait(Gate.PAIR_RATE, opens_at) if opens_at > now else None
 
 
-_NO_ANSWER = Wait(Gate.COLD, None)
+_RATES = (Gate.SENDER_RATE, Gate.ACCOUNT_RATE)
 _FULL = Slowdown()
 
 
@@ -375,49 +360,19 @@ def _together(paces: Sequence[PaceAt]) -> PaceAt:
     return lambda at_ms: math.prod(pace(at_ms) for pace in paces)
 
 
-def _limits(turn: _Turn) -> list[Limit]:
-    return [turn.sender] if turn.account is None else [turn.sender, turn.account]
-
-
-def _earliest(turn: _Turn) -> int:
-    return 0 if turn.window is None else turn.window.earliest(turn.campaign_rate)
-
-
-def _slice_for(turn: _Turn, call: _Call) -> int | Wait:
+def _slice_for(group: _Group, call: _Call) -> int | Wait:
     """The first slice in which every limit has room for a message."""
-    reach, earliest, tight = turn.reach, _earliest(turn), turn.sender
-    if earliest > reach.last:
-        return Wait(Gate.CAMPAIGN_RATE, begin_of(earliest) - reach.ahead)
-    for slice in range(max(turn.at, earliest), reach.last + 1):
-        if call.may_begin(slice) and turn.sender.room(slice, reach)[0] > 0:
-            if turn.account is None or turn.account.token_for(slice, reach) is not None:
-                turn.at = slice
+    wait, reach, tight = group.campaign_wait(), group.reach, 0
+    if wait is not None:
+        return wait
+    sender, *account = group.limits
+    for slice in range(max(group.at, group.earliest()), reach.last + 1):
+        if call.may_begin(slice) and sender.room(slice, reach)[0] > 0:
+            if all(limit.token_for(slice, reach) is not None for limit in account):
+                group.at = slice
                 return slice
-            tight = turn.account
-    return tight.wait(Gate.SENDER_RATE if tight is turn.sender else Gate.ACCOUNT_RATE, reach)
-
-
-def _rates_that_hold(turn: _Turn) -> list[Wait]:
-    """Each rate by itself."""
-    gates = (Gate.SENDER_RATE, Gate.ACCOUNT_RATE)
-    found = [
-        limit.wait(gate, turn.reach)
-        for gate, limit in zip(gates, _limits(turn), strict=False)
-        if not limit.has_room(turn.reach)
-    ]
-    earliest = _earliest(turn)
-    if earliest > turn.reach.last:
-        found.append(Wait(Gate.CAMPAIGN_RATE, begin_of(earliest) - turn.reach.ahead))
-    return found
-
-
-def _queues(turns: list[_Turn], lane: Kind) -> list[deque[_Turn]]:
-    """The messages of a lane by sender, each as its group's turn, in the order of the asks."""
-    queues: dict[str, deque[_Turn]] = {}
-    by_place = {place: turn for turn in turns if turn.group.kind is lane for place in turn.group.places}
-    for _, turn in sorted(by_place.items(), key=itemgetter(0)):
-        queues.setdefault(turn.group.sender, deque()).append(turn)
-    return list(queues.values())
+            tight = 1
+    return group.limits[tight].wait(_RATES[tight], reach)
 
 
 def _begin(now: float, rules: LimitRules) -> _Memory:

@@ -150,23 +150,12 @@ class CampaignWindow:
         """The first slice that its own rate allows; 0 if any is."""
         if not self.slices:
             return 0
-        most = whole(rate)
+        most = max(1, math.ceil(rate - 1e-9))
+        while len(self.slices) > most:
+            self.slices.popleft()
         span = math.ceil(most * WINDOW / rate)
         earliest = self.slices[-1] + math.floor(span / most / 2)
-        if len(self.slices) >= most:
-            earliest = max(earliest, self.slices[len(self.slices) - most] + span)
-        return earliest
-
-    def take(self, slice: int, rate: float) -> None:
-        """Note a slice that was given."""
-        self.slices.append(slice)
-        while len(self.slices) > whole(rate):
-            self.slices.popleft()
-
-
-def whole(rate: float) -> int:
-    """How many messages a second may hold at ``rate``: the next whole number, as 2.5/s cannot do with 2."""
-    return max(1, math.ceil(rate - 1e-9))
+        return earliest if len(self.slices) < most else max(earliest, self.slices[0] + span)
 
 
 def _share(first: int, last: int, part: float) -> int:

@@ -1,40 +1,50 @@
 -- Slices of time, and the tokens that a limit has in each: docs/decisions/0002.
-local floor, max, min = math.floor, math.max, math.min
+local LANES = {'otp', 'utility', 'marketing'}
 
--- When the caller's messages can begin: set in gates.lua.
-local soonest = now
+-- When the caller's messages can begin.
+local soonest = now + min(max(call.lead_ms or 0, 0), MAX_LEAD_MS)
 
 local function begin_of(slice) return slice * SLICE_MS end
 
--- What was taken of a limit: by lane, how many tokens of each slice that are still of use.
-local function read_taken(packed)
-  local taken = packed and cmsgpack.unpack(packed) or {}
-  for _, lane in ipairs(LANES) do taken[lane] = taken[lane] or {} end
-  return taken
+-- What is kept of a sender, or of the account: by lane, how many tokens of each slice are taken that are still of use;
+-- and how the vendor throttled it.
+local memories = {}
+
+local function memory_of(field)
+  if not memories[field] then
+    local found = redis.call('HMGET', own(field), 'taken', 'slow')
+    local taken = found[1] and cmsgpack.unpack(found[1]) or {}
+    for _, lane in ipairs(LANES) do taken[lane] = taken[lane] or {} end
+    memories[field] = {taken = taken, slow = found[2], changed = false}
+  end
+  return memories[field]
 end
 
-local function write_taken(taken, carry)
-  for _, of_lane in pairs(taken) do
-    for slice in pairs(of_lane) do
-      if begin_of(slice + 1 + carry) <= now then of_lane[slice] = nil end
+local function save_taken()
+  for field, memory in pairs(memories) do
+    if memory.changed then
+      for _, of_lane in pairs(memory.taken) do
+        for slice in pairs(of_lane) do
+          if begin_of(slice + 1 + ACCOUNT_CARRY) <= now then of_lane[slice] = nil end
+        end
+      end
+      redis.call('HSET', own(field), 'taken', cmsgpack.pack(memory.taken))
+      keep_a_day(own(field))
     end
   end
-  return cmsgpack.pack(taken)
 end
 
--- The last slice of which anything was taken, or nil.
-local function last_taken(taken)
-  local last
-  for _, of_lane in pairs(taken) do
-    for slice in pairs(of_lane) do last = max(last or slice, slice) end
-  end
-  return last
+-- The part of a rate that is used at an instant after the vendor throttled it: see report.lua for the text.
+local function factor_at(slow, instant)
+  if not slow then return 1 end
+  local factor, at = string.match(slow, '(%S+) (%S+)')
+  return min(1, factor + (1 - factor) * max(0, instant - at) / CLIMB_MS)
 end
 
--- `paces`: texts of what the vendor throttled, see factor_at. `carry`: how many slices later than in its own a token may
--- be used. Tokens of as many slices more lie in a window then, so each slice has fewer.
-local function limit_of(rate, taken, paces, carry)
-  return {rate = rate, window = WINDOW + carry, taken = taken, paces = paces, carry = carry, parts = {}}
+-- `slows`: what the vendor throttled. `carry`: how many slices later than in its own a token may be used. Tokens of as
+-- many slices more lie in a window then, so each slice has fewer.
+local function limit_of(rate, memory, slows, carry)
+  return {rate = rate, window = WINDOW + carry, memory = memory, slows = slows, carry = carry, parts = {}}
 end
 
 -- The part of its rate that a throttled limit uses: the same for all slices of a second, for each caller.
@@ -43,7 +53,7 @@ local function part_in(limit, slice)
   local part = limit.parts[second]
   if not part then
     part = 1
-    for _, text in ipairs(limit.paces) do part = part * factor_at(text, second * 1000) end
+    for _, slow in ipairs(limit.slows) do part = part * factor_at(slow, second * 1000) end
     limit.parts[second] = part
   end
   return part
@@ -63,21 +73,17 @@ local function tokens_of(limit, slice)
   return tokens, min(share(from, to, for_codes), tokens - for_bulk), for_bulk
 end
 
-local function left_of(limit, slice, tokens)
-  for _, of_lane in pairs(limit.taken) do tokens = tokens - (of_lane[slice] or 0) end
-  return tokens
-end
-
 -- How many more messages of a group a slice of a limit has room for, and how many it would have without what is kept
 -- for other lanes until shortly before it begins.
 local function room(limit, slice, group)
-  local tokens, for_codes, for_bulk = tokens_of(limit, slice)
-  local left, away, kept = left_of(limit, slice, tokens), begin_of(slice) - soonest, 0
-  if away > CODES_CLOSE_MS and not group.code and not group.narrow then
-    kept = max(0, for_codes - (limit.taken.otp[slice] or 0))
+  local left, for_codes, for_bulk = tokens_of(limit, slice)
+  local taken, away, kept = limit.memory.taken, begin_of(slice) - soonest, 0
+  for _, of_lane in pairs(taken) do left = left - (of_lane[slice] or 0) end
+  if away > CODES_CLOSE_MS and group.kind ~= 'otp' and not group.campaign_rate then
+    kept = max(0, for_codes - (taken.otp[slice] or 0))
   end
-  if away > BULK_CLOSE_MS and not group.bulk then
-    kept = kept + max(0, for_bulk - (limit.taken.marketing[slice] or 0))
+  if away > BULK_CLOSE_MS and group.kind ~= 'marketing' then
+    kept = kept + max(0, for_bulk - (taken.marketing[slice] or 0))
   end
   return left - kept, left
 end
@@ -90,8 +96,9 @@ local function token_for(limit, slice, group)
 end
 
 local function take(limit, slice, kind)
-  local of_lane = limit.taken[kind]
+  local of_lane = limit.memory.taken[kind]
   of_lane[slice] = (of_lane[slice] or 0) + 1
+  limit.memory.changed = true
 end
 
 -- The wait of a group for a limit without room in its reach: until something kept for others is released to it, or
@@ -101,7 +108,8 @@ local function wait_for(gate, limit, group)
   for slice = group.first_slice - limit.carry, group.last_slice do
     local has, left = room(limit, slice, group)
     if has <= 0 and left > 0 then
-      opens = min(opens, begin_of(slice) - (group.code and BULK_CLOSE_MS or CODES_CLOSE_MS) - (soonest - now))
+      local close = group.kind == 'otp' and BULK_CLOSE_MS or CODES_CLOSE_MS
+      opens = min(opens, begin_of(slice) - close - (soonest - now))
     end
   end
   for slice = group.last_slice + 1, group.last_slice + WINDOW do

@@ -63,9 +63,6 @@ class ScriptedPermits:
         self.per_slice.append(per_slice)
         return Grant(tuple(self._rule(len(self.calls), ask) for ask in asks), 1000.0)
 
-    def peek(self, ask: Ask) -> tuple[Wait, ...]:
-        return ()
-
     def report(
         self,
         *,
