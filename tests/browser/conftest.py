@@ -24,11 +24,13 @@ from ops.http.services import Services
 from tests.browser.finding import ARGUMENTS, NoBrowser, find
 from tests.seeded import Ids
 from tests.served import own_server
+from tests.waiting import until
 
 AXE = (Path(__file__).parent / "axe-core" / "axe.min.js").read_text(encoding="utf-8")
 #: What a test expects comes within this time also on a machine that is busy with other tests.
 PATIENCE_MS = 60_000
 expect.set_options(timeout=PATIENCE_MS)
+HEIGHT = 900
 #: Messages of the browser about an answer that a test asks for are no errors of the page.
 _EXPECTED = "Failed to load resource: the server responded with a status of 4"
 
@@ -102,6 +104,16 @@ class Tab:
         self.page.goto(self.console.url + path)
         return self.page
 
+    def resize(self, width: int) -> None:
+        """Give the window that width, and wait until its charts, which are drawn again a moment later, fit into it."""
+        self.page.set_viewport_size({"width": width, "height": HEIGHT})
+        until(
+            lambda: self.page.evaluate(
+                "[...document.querySelectorAll('.plot .u-over')]"
+                ".every((each) => each.getBoundingClientRect().right <= document.documentElement.clientWidth)"
+            )
+        )
+
     def check_accessible(self, *rules: str) -> None:
         """No violation that axe finds, in what is shown now; of these rules alone, of all where none is named."""
         if self.page.evaluate("typeof axe") == "undefined":
@@ -160,7 +172,7 @@ def open_tab(browser: Browser, console: Console) -> Iterator[OpenTab]:
         dark: bool = False,
         **more: Any,
     ) -> Tab:
-        size: ViewportSize = {"width": width, "height": 900}
+        size: ViewportSize = {"width": width, "height": HEIGHT}
         context = browser.new_context(
             viewport=size,
             locale=language,

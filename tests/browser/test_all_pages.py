@@ -16,9 +16,17 @@ def addresses(console: Console) -> list[str]:
     return [*PAGES, *of_everything(console.url, console.token(Role.ADMIN), console.ids).values()]
 
 
-@pytest.mark.parametrize(("language", "width", "dark"), [("en", 1280, False), ("zh-CN", 360, True)])
-def test_every_page_is_accessible(
-    open_tab: OpenTab, addresses: list[str], language: str, width: int, dark: bool
+@pytest.mark.parametrize(
+    ("language", "width", "dark", "other_widths"),
+    [("en", 1280, False, (768, 360, 320)), ("zh-CN", 360, True, (1024,))],
+)
+def test_every_page_is_accessible_and_at_no_width_scrolls_sideways(
+    open_tab: OpenTab,
+    addresses: list[str],
+    language: str,
+    width: int,
+    dark: bool,
+    other_widths: tuple[int, ...],
 ) -> None:
     tab = open_tab(language=language, width=width, dark=dark)
     for path in addresses:
@@ -26,22 +34,16 @@ def test_every_page_is_accessible(
         assert page.locator("html").get_attribute("lang") == language
         tab.check_accessible()
         tab.check_width()
+        page.evaluate("for (const each of document.querySelectorAll('main details')) each.open = true")
+        for other in other_widths:
+            tab.resize(other)
+            tab.check_width()
+            tab.check_no_table_scrolls()
+        tab.resize(width)
     stranger = open_tab(None, language=language, width=width, dark=dark)
     stranger.open("/sign-in")
     stranger.check_accessible()
     stranger.check_width()
-
-
-@pytest.mark.parametrize(("width", "language"), [(320, "en"), (360, "en"), (768, "en"), (1024, "zh-CN")])
-def test_neither_a_page_nor_a_table_scrolls_sideways(
-    open_tab: OpenTab, addresses: list[str], width: int, language: str
-) -> None:
-    tab = open_tab(width=width, language=language)
-    for path in addresses:
-        page = tab.open(path)
-        page.evaluate("for (const each of document.querySelectorAll('main details')) each.open = true")
-        tab.check_width()
-        tab.check_no_table_scrolls()
 
 
 def test_in_a_narrow_window_a_row_is_a_card_and_still_a_row_to_those_who_hear_it(open_tab: OpenTab) -> None:
