@@ -71,7 +71,6 @@ def test_what_is_handed_on_to_another_program_is_looked_at_too(cli: Cli, command
 
 
 def test_an_emergency_stop_stops_whatever_its_reason_is_written_in(cli: Cli, tmp_path: Path) -> None:
-    assert cli("migrate").returncode == 0
     assert cli("senders", "add", SENDER).returncode == 0
     (tmp_path / "c.json").write_text('{"body": "hello"}')
     (tmp_path / "p.csv").write_text("to\n447700900123\n")

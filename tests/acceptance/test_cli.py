@@ -373,8 +373,8 @@ def test_secrets_are_never_shown(cli: Cli) -> None:
     assert {json.loads(line)["source"] for line in done.stdout.splitlines()} == {"default", "environment"}
 
 
-def test_doctor_says_what_is_wrong_and_what_to_do(cli: Cli) -> None:
-    done = cli("doctor", "--json")
+def test_doctor_says_what_is_wrong_and_what_to_do(cli_without_ledger: Cli) -> None:
+    done = cli_without_ledger("doctor", "--json")
     assert done.returncode == 1
     report = json.loads(done.stdout)
     wrong = {f["about"]: f["remedy"] for f in report["findings"] if not f["well"]}

@@ -76,6 +76,11 @@ WITHOUT = {"demo", "up", "rehearse", "settings", "keys new-encryption-key", "sim
 
 
 @pytest.fixture
+def cli(cli_without_ledger: Cli) -> Cli:
+    return cli_without_ledger
+
+
+@pytest.fixture
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "people.csv").write_text("to,name\n+44 7700 900140,Ann\n")
     (tmp_path / "c.json").write_text('{"body": "Hello {{name}}"}')
