@@ -169,7 +169,7 @@ def packing(size: int) -> None:
     hashing = timed(lambda: [tags.recipient(recipient) for recipient in recipients], 50)
     say("\npacking, us a message")
     say(f"  keyed hash of a recipient      {hashing / size:.2f}")
-    say(f"  one string a group (in use)    {timed(lambda: ''.join(hashes), 50) / size:.3f}")
+    say(f"  one string a call (in use)     {timed(lambda: ''.join(hashes), 50) / size:.3f}")
     say(f"  one JSON object a message      {timed(lambda: json.dumps(rows), 50) / size:.2f}")
 
 

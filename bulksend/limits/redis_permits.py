@@ -71,17 +71,17 @@ class RedisPermits:
             "ask", lead_ms=lead_ms, per_slice=per_slice, **self._grouped(asks, recipients)
         )
         now_ms, opened_ms = float(now), _instant(opened)
-        is_probe = opened_ms is not None
-        answers = tuple(
-            Permit(each * SLICE_MS, is_probe) if isinstance(each, int) else _wait(each) for each in told
-        )
-        counted = [
-            (recipient, answer.begin_ms)
-            for ask, recipient, answer in zip(asks, recipients, answers, strict=True)
-            if isinstance(answer, Permit) and ask.sender_limits.quota is not None and not ask.counted
-        ]
+        answers: list[Permit | Wait] = []
+        counted = []
+        for ask, recipient, answer in zip(asks, recipients, told, strict=True):
+            if not isinstance(answer, int):
+                answers.append(_wait(answer))
+                continue
+            answers.append(Permit(answer * SLICE_MS, probe=opened_ms is not None))
+            if ask.sender_limits.quota is not None and not ask.counted:
+                counted.append((recipient, answer * SLICE_MS))
         self._load(self._remember(int(epoch), now_ms, counted))
-        return Grant(answers, now_ms, bool(needs_restore), epoch.decode(), opened_ms)
+        return Grant(tuple(answers), now_ms, bool(needs_restore), epoch.decode(), opened_ms)
 
     def report(
         self,
@@ -199,10 +199,10 @@ class RedisPermits:
         numbers: dict[tuple[object, ...], int] = {}
         of = []
         for ask in asks:
-            sender, limits = self.hashes.sender(ask.sender), ask.sender_limits
+            limits = ask.sender_limits
             group = (
                 ask.kind,
-                sender,
+                ask.sender,
                 ask.campaign_id,
                 limits.rate,
                 limits.quota,
@@ -211,6 +211,8 @@ class RedisPermits:
             )
             of.append(numbers.setdefault(group, len(numbers) + 1))
         groups = [_known(dict(zip(_GROUP, group, strict=True))) for group in numbers]
+        for each in groups:
+            each["sender"] = self.hashes.sender(each["sender"])
         return {"groups": groups, "of": of, "recipients": "".join(recipients)}
 
     # -- after a loss of memory -------------------------------------------------------------------------------
@@ -238,7 +240,7 @@ class RedisPermits:
             self._client.pexpire(self._quota_key, int(DAY_MS) + 60_000)
 
 
-def _known(values: dict[str, object]) -> dict[str, object]:
+def _known(values: dict[str, Any]) -> dict[str, Any]:
     """Without what is None: to Lua, null is not nil."""
     return {name: value for name, value in values.items() if value is not None}
 
