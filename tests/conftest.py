@@ -13,6 +13,7 @@ shell                runs commands, each a process of its own that begins with e
 from __future__ import annotations
 
 import fcntl
+import gc
 import itertools
 import os
 import shutil
@@ -95,6 +96,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         items += share + quick[:fill]
         quick = quick[fill:]
     items += quick
+
+
+def pytest_collection_finish() -> None:
+    """What all tests are made of stays until the end: the garbage collector need not look at it again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 def _is_slow(item: pytest.Item) -> bool:
