@@ -102,7 +102,7 @@ def _send(database: Database, ids: Sequence[str], lease: str) -> None:
         claimed = claim(tx, ids, lease=lease, account="default")
     opened = [Opening(message, new_id()) for message in claimed]
     with database.write() as tx:
-        open_attempts(tx, opened, lease=lease, worker="bench:1", account="default")
+        open_attempts(tx, opened, lease=lease, account="default")
     with database.write() as tx:
         settle(tx, [_accepted(each) for each in opened])
     now = int(time.time() * 1000)

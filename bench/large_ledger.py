@@ -46,13 +46,12 @@ _BLOB = {"postgresql": "convert_to({0}, 'UTF8')", "sqlite": "CAST({0} AS blob)"}
 
 _MESSAGES = """
     INSERT INTO messages (id, campaign_id, key, row, kind, sender, recipient, type, payload, fingerprint, status,
-        due_at, expires_at, owner, attempts, tries, waits, strikes, message_id, request_id, ret_code, error,
+        due_at, expires_at, attempts, tries, waits, strikes, message_id, request_id, ret_code, error,
         queued_at, sent_at, accepted_at, delivered_at, ended_at)
     SELECT {id}, {campaign}, CAST(s.n AS text), s.n, {kind}, {sender},
         CAST(447700000000 + CAST(:first AS bigint) + s.n AS text), 'template',
         CASE WHEN {kind} = 'otp' AND {ended} THEN NULL ELSE :payload END, {fingerprint}, {status},
         {at}, CASE WHEN {kind} = 'otp' THEN {at} + 300000 END,
-        CASE WHEN {status} = 'sending' THEN {owner} END,
         CASE WHEN {unsent} THEN 0 WHEN {fate} BETWEEN 100 AND 299 THEN 2 ELSE 1 END,
         CASE WHEN {unsent} THEN 0 ELSE 1 END, 0, 0,
         CASE WHEN {took} THEN {mid} END, CASE WHEN {took} THEN {mid} END, CASE WHEN {took} THEN 0 END,
@@ -67,19 +66,20 @@ _ATTEMPTS = """
     INSERT INTO attempts (id, message_pk, n, owner, worker, sender, started_at, finished_at, outcome, http_status,
         ret_code, request_id, message_id, latency_ms, bytes_sent, reply_began, error)
     SELECT {attempt_id}, m.id, s.n, {owner}, 'worker-1', m.sender, m.sent_at - 500 * (m.attempts - s.n),
-        CASE WHEN m.status <> 'sending' OR s.n < m.attempts THEN m.sent_at - 500 * (m.attempts - s.n) + 180 END,
+        m.sent_at - 500 * (m.attempts - s.n) + 180,
         CASE WHEN s.n < m.attempts THEN CASE WHEN m.row % 2 = 0 THEN 'throttled' ELSE 'not_sent' END
-             WHEN m.status = 'sending' THEN NULL WHEN m.status = 'unknown' THEN 'unknown'
+             WHEN m.status = 'unknown' THEN 'unknown'
              WHEN m.message_id IS NULL THEN 'refused' ELSE 'accepted' END,
-        CASE WHEN m.status NOT IN ('sending', 'unknown') THEN 200 END, m.ret_code, m.request_id, m.message_id, 180.5,
+        CASE WHEN m.status <> 'unknown' THEN 200 END, m.ret_code, m.request_id, m.message_id, 180.5,
         1 = 1, m.message_id IS NOT NULL, NULL
     FROM messages m JOIN {two} ON s.n <= m.attempts
     WHERE m.campaign_id = {campaign} AND m.attempts > 0"""
 
-_NEWEST = """
-    UPDATE messages SET attempt_id = (SELECT a.id FROM attempts a WHERE a.message_pk = messages.id
-                                      AND a.n = messages.attempts)
-    WHERE campaign_id = {campaign} AND status = 'sending'"""
+_OPEN = """
+    INSERT INTO in_flight (message_pk, owner, attempt_id, started_at)
+    SELECT m.id, {owner}, {open_id}, m.queued_at + 1000
+    FROM messages m WHERE m.campaign_id = {campaign} AND m.status = 'queued'
+        AND m.row > CAST(:many AS bigint) - CAST(:in_flight AS bigint)"""
 
 _RECEIPTS = """
     INSERT INTO receipts (id, message_id, message_pk, status, at, received_at, code, why)
@@ -175,9 +175,9 @@ def put_campaign(
         "span": span,
         "many": many,
         "first": first,
+        "in_flight": in_flight if newest else 0,
     }
     conditions = {
-        "sending": f"s.n > CAST(:many AS bigint) - {in_flight}" if newest else "",
         "queued": f"s.n > CAST(:many AS bigint) - {waiting}" if newest else "",
         "expired": "{fate} < 10",
         "unknown": "{fate} < 15",
@@ -185,7 +185,7 @@ def put_campaign(
         **more,
         "delivered": "{fate} >= 400",
     }
-    for sql in (_MESSAGES, _ATTEMPTS, _NEWEST, _RECEIPTS):
+    for sql in (_MESSAGES, _ATTEMPTS, _OPEN, _RECEIPTS):
         put(tx, sql, values, conditions)
     return campaign
 
@@ -214,6 +214,7 @@ def _whole(tx: Connection, sql: str, conditions: Mapping[str, str]) -> str:
         two="(SELECT 1 AS n UNION ALL SELECT 2) AS s",
         id=id_.format(_uuid(hexed.format(_BEGAN), random)),
         attempt_id=id_.format(_uuid(hexed.format("m.sent_at"), random)),
+        open_id=id_.format(_uuid(hexed.format("m.queued_at + 1000"), random)),
         receipt_id=id_.format(_uuid(hexed.format("m.accepted_at"), random)),
         campaign=id_.format(":campaign"),
         kind="CAST(:kind AS text)",
@@ -225,7 +226,7 @@ def _whole(tx: Connection, sql: str, conditions: Mapping[str, str]) -> str:
         status=status,
         took=took,
         unsent=f"({status} IN ('queued', 'expired', 'suppressed', 'cancelled', 'superseded'))",
-        ended=f"({status} NOT IN ('queued', 'sending'))",
+        ended=f"({status} <> 'queued')",
         at=_BEGAN,
     )
 

@@ -1,9 +1,10 @@
-"""What each step of a message's life costs the ledger: intake, claim, write-ahead, settlement.
+"""What each step of a message's life costs the ledger: intake, claim, write-ahead, settlement, as a worker does them.
 
     python -m bench.ledger_steps [--backend postgresql|sqlite] [--messages 20000] [--batch 400] [--after 0]
 
-One thread, one transaction a batch. Prints microseconds a message: by the clock, of our own CPU, and of the
-server's. ``--after`` fills the ledger with that many messages first, for claims and settlements at size.
+One thread, one batch at a time. Prints microseconds a message: by the clock, of our own CPU, and of the server's; and
+rows written and bytes of the write-ahead log a message. ``--after`` fills the ledger with that many messages first, for
+claims and settlements at size.
 """
 
 from __future__ import annotations
@@ -22,28 +23,32 @@ from bench.machine import cpu_seconds
 from bench.stand import POSTGRESQL, SENDER, number
 from bulksend.ledger import campaign_creation, intake, leases
 from bulksend.ledger.campaign_creation import NewCampaign
-from bulksend.ledger.claim import Claimed, claim
+from bulksend.ledger.claim import Claimed
 from bulksend.ledger.database import Database
 from bulksend.ledger.encryption import Cipher
 from bulksend.ledger.ids import new_id
 from bulksend.ledger.message_rows import NewMessage
 from bulksend.ledger.migrate import migrate
-from bulksend.ledger.settle import Settlement, settle
-from bulksend.ledger.write_ahead import Opening, open_attempts
+from bulksend.ledger.settle import Settlement
+from bulksend.ledger.write_ahead import Opening
 from bulksend.messaging.outcome import Accepted, Evidence
 from bulksend.messaging.states import Kind, OnUnknown, Status
 from ops.local.postgres import EmbeddedPostgres
+from worker.session.campaign_cache import CampaignCache
+from worker.session.store import Store
 
 HOUR_MS = 3_600_000
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What one step cost, microseconds a message."""
+    """What one step cost a message: microseconds, rows written, bytes of the write-ahead log (0 on SQLite)."""
 
     clock: float
     ours: float
     server: float
+    rows: float
+    log: float
 
 
 def steps(database: Database, many: int, batch: int, server: Callable[[], float]) -> dict[str, Step]:
@@ -52,18 +57,21 @@ def steps(database: Database, many: int, batch: int, server: Callable[[], float]
     with database.write() as tx:
         campaign, _ = campaign_creation.create_or_find(tx, _campaign(campaign_key))
         lease, _ = leases.take(tx, "bench", HOUR_MS)
+    store = Store(
+        database, CampaignCache(Cipher([b"k" * 32]), default_rate=80), name="bench:1", account="default"
+    )
     found: dict[str, Step] = {}
     ids: list[str] = []
 
     def measured(name: str, work: Callable[[int], None], each: int) -> None:
+        rows, log = _written(database)
         began, cpu, other = time.perf_counter(), time.process_time(), server()
         for first in range(0, many, each):
             work(first)
+        spent = (time.perf_counter() - began, time.process_time() - cpu, server() - other)
+        rows_now, log_now = _written(database)
         found[name] = Step(
-            *(
-                spent / many * 1e6
-                for spent in (time.perf_counter() - began, time.process_time() - cpu, server() - other)
-            )
+            *(seconds / many * 1e6 for seconds in spent), (rows_now - rows) / many, (log_now - log) / many
         )
 
     def take(first: int) -> None:
@@ -79,25 +87,38 @@ def steps(database: Database, many: int, batch: int, server: Callable[[], float]
     opened: list[Opening] = []
 
     def claim_(first: int) -> None:
-        with database.write() as tx:
-            hand.extend(claim(tx, ids[first : first + batch], lease=lease, account="default"))
+        hand.extend(store.claim(ids[first : first + batch], lease))
 
     def open_(first: int) -> None:
         batch_of = [Opening(m, new_id()) for m in hand[first : first + batch]]
-        with database.write() as tx:
-            done = open_attempts(tx, batch_of, lease=lease, worker="bench:1", account="default")
-        assert len(done.attempts) == len(batch_of)
+        done = store.open(batch_of, lease)
+        assert len(done) == len(batch_of)
         opened.extend(batch_of)
 
     def settle_(first: int) -> None:
-        with database.write() as tx:
-            settle(tx, [_settlement(o) for o in opened[first : first + batch]])
+        store.settle([_settlement(o) for o in opened[first : first + batch]])
 
     measured("intake", take, 2000)
     measured("claim", claim_, batch)
     measured("open", open_, batch)
     measured("settle", settle_, batch)
     return found
+
+
+#: Waits until what other sessions wrote is counted: they tell it once a second.
+_COUNTED = """SELECT pg_sleep(1.2), pg_stat_force_next_flush()"""
+_WRITTEN = """SELECT (SELECT sum(n_tup_ins + n_tup_upd + n_tup_del) FROM pg_stat_user_tables),
+    pg_current_wal_insert_lsn() - '0/0'"""
+
+
+def _written(database: Database) -> tuple[float, float]:
+    """Rows written and bytes of the write-ahead log so far; zeros on SQLite."""
+    if database.is_sqlite:
+        return 0.0, 0.0
+    with database.autocommit() as tx:
+        tx.exec_driver_sql(_COUNTED)
+        rows, log = tx.exec_driver_sql(_WRITTEN).one()
+    return float(rows), float(log)
 
 
 def _campaign(key: str) -> NewCampaign:
@@ -143,12 +164,14 @@ def report(found: dict[str, Step]) -> None:
     """Print a line for each step."""
     for name, step in found.items():
         sys.stdout.write(
-            f"{name:8} {step.clock:7.1f} µs by the clock {step.ours:7.1f} ours {step.server:7.1f} server's\n"
+            f"{name:8} {step.clock:7.1f} µs by the clock {step.ours:7.1f} ours {step.server:7.1f} server's"
+            f" {step.rows:5.1f} rows {step.log:6.0f} bytes of log\n"
         )
     total: Sequence[Step] = [found[name] for name in ("claim", "open", "settle")]
     sys.stdout.write(
         f"sending  {sum(s.clock for s in total):7.1f} µs by the clock {sum(s.ours for s in total):7.1f} ours "
-        f"{sum(s.server for s in total):7.1f} server's\n"
+        f"{sum(s.server for s in total):7.1f} server's {sum(s.rows for s in total):5.1f} rows"
+        f" {sum(s.log for s in total):6.0f} bytes of log\n"
     )
     sys.stdout.flush()
 

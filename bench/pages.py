@@ -35,6 +35,7 @@ from bench.large_ledger import analyze
 from bench.machine import described
 from bulksend.ledger.encryption import Cipher
 from bulksend.ledger.ids import lowest_at
+from bulksend.ledger.in_flight import has_status
 from bulksend.ledger.key_file import new_encryption_key
 from bulksend.ledger.schema import (
     acts,
@@ -44,6 +45,7 @@ from bulksend.ledger.schema import (
     webhook_deliveries,
     webhook_endpoints,
 )
+from bulksend.messaging.states import Status
 from bulksend.operations.access import Role
 from ops.http.cursors import Cursors
 from ops.web import sealed
@@ -109,7 +111,7 @@ class _Places:
         row = tx.execute(in_large.where(messages.c.id >= half_ago).order_by(messages.c.id).limit(1)).one()
         self.middle, self.recipient, self.message_id, self.key = str(row[0]), *(str(each) for each in row[1:])
         waits = select(messages.c.id).where(
-            messages.c.campaign_id == made.large, messages.c.status == "queued"
+            messages.c.campaign_id == made.large, has_status(tx, Status.QUEUED)
         )
         unknown = select(messages.c.id).where(
             messages.c.campaign_id == made.large, messages.c.status == "unknown"

@@ -46,7 +46,7 @@ def blast(at: Stand, many: int, *, workers: int = 1) -> Run:
 
         def left() -> int:
             with ledger.read() as tx:
-                waiting = "status IN ('queued', 'retry', 'claimed', 'sending')"
+                waiting = "status IN ('queued', 'retry')"
                 return int(tx.exec_driver_sql(f"SELECT count(*) FROM messages WHERE {waiting}").scalar_one())
 
         at.wait("all are sent", lambda: at.vendor.count() >= many, 600, 0.2)

@@ -90,5 +90,5 @@ class Transport(Protocol):
         ...
 
     async def aclose(self) -> None:
-        """Close the connections. POSTs in flight go on to their end or deadline; later ones are not sent."""
+        """Close the connections. POSTs under way go on to their end or deadline; later ones are not sent."""
         ...

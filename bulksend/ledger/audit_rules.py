@@ -15,8 +15,8 @@ from bulksend.messaging.states import UNSENT
 _UNSENT = "('refused', 'not_sent', 'throttled')"
 _TAKEN = "('accepted', 'delivered', 'read')"
 _NOT_SENT = f"({listed(UNSENT)})"
-_MOVING = "('queued', 'retry', 'claimed', 'sending')"
-_NOT_DELETED = "('queued', 'retry', 'claimed', 'sending', 'unknown')"
+_MOVING = "('queued', 'retry')"
+_NOT_DELETED = "('queued', 'retry', 'unknown')"
 
 #: An attempt that may have reached the vendor, followed by another one without a right to it.
 _DOUBLED = f"""FROM attempts a JOIN attempts b ON b.message_pk = a.message_pk AND b.n = a.n + 1
@@ -27,13 +27,12 @@ _DOUBLED = f"""FROM attempts a JOIN attempts b ON b.message_pk = a.message_pk AN
                       AND w.act IN ('resolve as resend', 'resolve as failed')
                       AND w.at BETWEEN a.started_at AND b.started_at)"""
 
-_OPEN = """FROM attempts a WHERE a.message_pk = m.id AND a.outcome IS NULL
-    AND (m.status <> 'sending' OR m.attempt_id IS NULL OR m.attempt_id <> a.id)"""
+_OPEN = "FROM attempts a WHERE a.message_pk = m.id AND a.outcome IS NULL"
 
 _ROUNDED = f"""FROM attempts a WHERE a.message_pk = m.id
     AND ((a.outcome = 'unknown' AND m.status IN {_NOT_SENT}
           AND NOT {SAID_FAILED.format(attempt="a")} AND NOT {UNDELIVERED.format(attempt="a")})
-         OR (a.outcome = 'accepted' AND (m.status IN ('queued', 'retry', 'claimed') OR m.status IN {_NOT_SENT})
+         OR (a.outcome = 'accepted' AND (m.status IN {_MOVING} OR m.status IN {_NOT_SENT})
              AND NOT EXISTS (SELECT 1 FROM receipts r WHERE r.message_pk = m.id AND r.status = 'failed'))
          -- What the vendor took and could not deliver has failed, whatever kept it from being sent again.
          OR (m.status IN {_NOT_SENT} AND m.status <> 'failed' AND {UNDELIVERED.format(attempt="a")}))"""
@@ -50,6 +49,8 @@ _FORGOTTEN = "m.recipient = ''"
 _NOT_FORGOTTEN = f"({_FORGOTTEN} AND (m.payload IS NOT NULL OR m.status IN {_MOVING}))"
 #: Since when nothing of a campaign may be sent. A pause that takes some seconds to commit is not known before that.
 _STOPPED = "CASE c.status WHEN 'paused' THEN c.paused_at WHEN 'cancelled' THEN c.ended_at END + 10000"
+_IN_FLIGHT = """FROM in_flight f JOIN messages m ON m.id = f.message_pk LEFT JOIN workers w ON w.id = f.owner
+    WHERE {m}"""
 _NEWEST_POST = "(SELECT max(a.started_at) FROM attempts a WHERE a.message_pk = m.id)"
 
 
@@ -180,10 +181,9 @@ RULES: tuple[OfCampaigns | OfMessages, ...] = (
     ),
     OfMessages(
         "attempts closed",
-        "only the newest attempt of a message that is being sent is open",
+        "an attempt on record has its outcome; one that is open is in flight",
         concerns="m.attempts > 0",
-        suspect="""a.n > 0 AND a.outcome IS NULL
-                   AND (m.status <> 'sending' OR m.attempt_id IS NULL OR m.attempt_id <> a.id)""",
+        suspect="a.n > 0 AND a.outcome IS NULL",
         breach=f"EXISTS (SELECT 1 {_OPEN})",
         told=f"(SELECT ': attempt ' || min(a.n) || ' is open, the message is ' || m.status {_OPEN})",
         each="m.attempts",
@@ -207,7 +207,7 @@ RULES: tuple[OfCampaigns | OfMessages, ...] = (
         "a message that the vendor took, or may have taken, is never reported as not sent",
         concerns="m.attempts > 0",
         suspect=f"""((a.outcome IN ('unknown', 'accepted') OR a.message_id IS NOT NULL) AND m.status IN {_NOT_SENT})
-            OR (a.outcome = 'accepted' AND m.status IN ('queued', 'retry', 'claimed'))""",
+            OR (a.outcome = 'accepted' AND m.status IN {_MOVING})""",
         breach=f"EXISTS (SELECT 1 {_ROUNDED})",
         told=f"(SELECT ': ' || m.status || ', but attempt ' || min(a.n) || ' was ' || min(a.outcome) {_ROUNDED})",
     ),
@@ -215,9 +215,9 @@ RULES: tuple[OfCampaigns | OfMessages, ...] = (
         "nothing forgotten",
         "no message waits in a campaign that has finished",
         "SELECT count(*) FROM campaigns c WHERE {c} AND c.status = 'finished'",
-        """SELECT CAST(m.id AS text) || ': ' || m.status AS offender
+        f"""SELECT CAST(m.id AS text) || ': ' || m.status AS offender
            FROM campaigns c JOIN messages m ON m.campaign_id = c.id
-           WHERE {c} AND c.status = 'finished' AND m.status IN ('queued', 'retry', 'claimed', 'sending')""",
+           WHERE {{c}} AND c.status = 'finished' AND m.status IN {_MOVING}""",
     ),
     OfMessages(
         "never late",
@@ -280,10 +280,9 @@ RULES: tuple[OfCampaigns | OfMessages, ...] = (
     OfCampaigns(
         "lapsed leases rescued",
         "messages of a lost worker are rescued within a minute after its lease ends",
-        "SELECT COALESCE(sum(n), 0) FROM {there} WHERE status IN ('claimed', 'sending')",
-        """SELECT CAST(m.id AS text) || ': ' || m.status || ' under a lapsed lease' AS offender
-           FROM messages m LEFT JOIN workers w ON w.id = m.owner
-           WHERE {m} AND m.status IN ('claimed', 'sending')
-             AND (w.id IS NULL OR w.lease_until < {now} - 60000)""",
+        f"SELECT count(*) {_IN_FLIGHT}",
+        f"""SELECT CAST(m.id AS text) || ': ' || CASE WHEN f.attempt_id IS NULL THEN 'claimed' ELSE 'sending' END
+                   || ' under a lapsed lease' AS offender
+            {_IN_FLIGHT} AND (w.id IS NULL OR w.lease_until < {{now}} - 60000)""",
     ),
 )

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Text, TextClause, cast, select, text, update
+from sqlalchemy import Connection, Text, cast, select, text, update
 
 from bulksend.errors import WrongState
 from bulksend.ledger import counters, operator_log
-from bulksend.ledger.campaigns import NOT_STARTED, Campaign, get, status_counts
+from bulksend.ledger.campaigns import Campaign, get, status_counts
 from bulksend.ledger.clock import current_ms
 from bulksend.ledger.database import Database, prefer_indexes
 from bulksend.ledger.endings import end_unsent
+from bulksend.ledger.in_flight import IS_IN_FLIGHT, IS_OPEN
 from bulksend.ledger.schema import WAITING_SQL, campaigns, messages
 from bulksend.messaging.states import WAITING, CampaignStatus, Status
 
@@ -116,7 +115,7 @@ def end_cancelled(tx: Connection, limit: int = 5000) -> int:
     ended = 0
     found = tx.execute(
         select(campaigns.c.id).where(
-            campaigns.c.status == CampaignStatus.CANCELLED.value, counters.messages_in(NOT_STARTED) > 0
+            campaigns.c.status == CampaignStatus.CANCELLED.value, counters.messages_in(WAITING) > 0
         )
     )
     for id in found.scalars().all():
@@ -132,38 +131,14 @@ def _end_chunk(tx: Connection, id: str, limit: int) -> tuple[int, int]:
     Returns how many were waiting and how many were claimed.
     """
     prefer_indexes(tx)
-    waiting = _end_matching(
-        tx,
-        # The words and the order of the partial index of waiting messages, so that few rows are read.
-        [text(f"messages.{WAITING_SQL}"), messages.c.campaign_id == id],
-        [messages.c.due_at, messages.c.id],
-        limit,
-        WAITING,
-    )
-    held = _end_matching(
-        tx,
-        [messages.c.campaign_id == id, messages.c.status == Status.CLAIMED.value],
-        [messages.c.id],
-        limit - waiting,
-        frozenset({Status.CLAIMED}),
-    )
-    return waiting, held
-
-
-def _end_matching(
-    tx: Connection,
-    conditions: Sequence[ColumnElement[bool] | TextClause],
-    order: Sequence[ColumnElement[Any]],
-    limit: int,
-    of: frozenset[Status],
-) -> int:
-    if limit <= 0:
-        return 0
+    # The words and the order of the partial index of waiting messages, so that few rows are read.
     found = tx.execute(
-        select(cast(messages.c.id, Text))
-        .where(*conditions)
-        .order_by(*order)
+        select(cast(messages.c.id, Text), IS_IN_FLIGHT)
+        .where(text(f"messages.{WAITING_SQL}"), messages.c.campaign_id == id, ~IS_OPEN)
+        .order_by(messages.c.due_at, messages.c.id)
         .limit(limit)
-        .with_for_update(skip_locked=True)
-    )
-    return end_unsent(tx, found.scalars().all(), Status.CANCELLED, "campaign cancelled", of=of)
+        .with_for_update(skip_locked=True, of=messages)
+    ).all()
+    ended = end_unsent(tx, [id for id, _ in found], Status.CANCELLED, "campaign cancelled")
+    held = min(ended, sum(bool(is_held) for _, is_held in found))
+    return ended - held, held

@@ -226,7 +226,6 @@ def _queue(tx: Connection, ids: list[str], ended_by: int) -> int:
             strikes=0,
             ended_at=None,
             error=None,
-            owner=None,
             due_at=current_ms(),
             gate=None,
             gate_until=None,

@@ -16,8 +16,9 @@ _NOW_SQL = {
 
 
 def now_sql(tx: Connection) -> str:
-    """The clock as SQL for hand-written statements."""
-    return _NOW_SQL[tx.dialect.name]
+    """The clock as SQL for hand-written statements. PostgreSQL reads it once a statement, and not for each row."""
+    sql = _NOW_SQL[tx.dialect.name]
+    return sql if tx.dialect.name == "sqlite" else f"(SELECT {sql})"
 
 
 class current_ms(FunctionElement[int]):  # noqa: N801 - reads as a SQL function

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, TextClause, func, literal, or_, select, text, union_all
+from sqlalchemy import ColumnElement, Connection, Select, func, literal, or_, select, text, union_all
 
 from bulksend.ledger import pauses, senders
 from bulksend.ledger.campaigns import ACTIVE
 from bulksend.ledger.clock import read_clock
 from bulksend.ledger.database import among, prefer_indexes
-from bulksend.ledger.schema import HELD_SQL, WAITING_SQL, attempts, campaigns, messages, workers
+from bulksend.ledger.in_flight import IS_IN_FLIGHT, posts_since, waits, with_messages
+from bulksend.ledger.schema import WAITING_SQL, campaigns, in_flight, messages, workers
 from bulksend.messaging.account_quota import GATE, account_quota
 from bulksend.messaging.code_delay import OBSERVED_MS, CodeLane, Workers
-from bulksend.messaging.states import Kind, Status
+from bulksend.messaging.states import Kind
 
 #: More codes than this are not counted: a new one is late in any case.
 COUNTED = 50_000
@@ -87,13 +89,16 @@ def people_ahead(tx: Connection) -> list[str]:
     waiting = mine.where(
         among(tx, messages.c.campaign_id, _active_ids(tx)),
         text(f"messages.{WAITING_SQL}"),
+        ~IS_IN_FLIGHT,
         or_(messages.c.due_at <= literal(read_clock(tx)), messages.c.gate == GATE),
     ).limit(MOST_PEOPLE)
-    claimed = mine.where(
-        text(f"messages.{HELD_SQL}"),
-        messages.c.kind == Kind.OTP.value,
-        messages.c.status == Status.CLAIMED.value,
-    ).limit(MOST_PEOPLE)
+    source, m = with_messages(tx)
+    claimed = (
+        select(m.recipient)
+        .select_from(source)
+        .where(m.kind == Kind.OTP.value, in_flight.c.attempt_id.is_(None))
+        .limit(MOST_PEOPLE)
+    )
     both = union_all(select(waiting.subquery()), select(claimed.subquery())).subquery()
     return list(tx.execute(select(both.c.recipient).distinct().limit(MOST_PEOPLE)).scalars())
 
@@ -118,41 +123,46 @@ def _active_ids(tx: Connection) -> list[str]:
     return [str(id) for id in tx.execute(select(campaigns.c.id).where(*_active())).scalars()]
 
 
-def with_a_worker(now: int) -> tuple[ColumnElement[bool] | TextClause, ...]:
-    """Codes that a worker has and has not POSTed yet, as far as is known."""
+def with_a_worker(tx: Connection, names: Sequence[str], now: int) -> Select[Any]:
+    """Codes that a worker has and has not POSTed yet, as far as is known: these columns, and whether one is open."""
+    source, m = with_messages(tx)
+    is_open = in_flight.c.attempt_id.is_not(None)
     return (
-        text(f"messages.{HELD_SQL}"),
-        messages.c.kind == Kind.OTP.value,
-        or_(messages.c.status == Status.CLAIMED.value, messages.c.sent_at > literal(now - AHEAD_MS)),
+        select(*(m[name] for name in names), is_open.label("is_open"))
+        .select_from(source)
+        .where(
+            m.kind == Kind.OTP.value,
+            waits(m),
+            or_(~is_open, in_flight.c.started_at > literal(now - AHEAD_MS)),
+        )
     )
 
 
 def oldest_with_a_worker(tx: Connection, now: int, paused: Collection[str]) -> int | None:
     """The oldest due time of the codes that a worker has and has not POSTed, but for those of ``paused`` senders."""
     prefer_indexes(tx)
-    mine = (
-        select(messages.c.due_at).where(*with_a_worker(now), messages.c.sender.not_in(paused)).limit(COUNTED)
-    )
-    oldest: int | None = tx.scalar(select(func.min(mine.subquery().c.due_at)))
+    mine = with_a_worker(tx, ("due_at", "sender"), now).limit(COUNTED).subquery()
+    oldest: int | None = tx.scalar(select(func.min(mine.c.due_at)).where(mine.c.sender.not_in(paused)))
     return oldest
 
 
 def _waiting(tx: Connection, now: int) -> list[tuple[str, str, int, int, int]]:
     """Sender, campaign, the codes that are due and not POSTed yet, those of them with a permit, the oldest due time."""
-    columns = messages.c.sender, messages.c.campaign_id, messages.c.due_at, messages.c.status
+    columns = messages.c.sender, messages.c.campaign_id, messages.c.due_at
     due = (
-        select(*columns)
+        select(*columns, literal(False).label("is_open"))
         .where(
             among(tx, messages.c.campaign_id, _active_ids(tx)),
             text(f"messages.{WAITING_SQL}"),
+            ~IS_IN_FLIGHT,
             or_(messages.c.due_at <= literal(now), messages.c.gate == _OUTAGE),
         )
         .limit(COUNTED)
         .subquery()
     )
-    claimed = select(*columns).where(*with_a_worker(now)).limit(COUNTED).subquery()
+    claimed = with_a_worker(tx, ("sender", "campaign_id", "due_at"), now).limit(COUNTED).subquery()
     both = union_all(select(due), select(claimed)).subquery()
-    permitted = func.count().filter(both.c.status == Status.SENDING.value)
+    permitted = func.count().filter(both.c.is_open)
     lane = both.c.sender, both.c.campaign_id
     grouped = select(*lane, func.count(), permitted, func.min(both.c.due_at)).group_by(*lane)
     return [
@@ -165,12 +175,7 @@ def _posts(tx: Connection, phones: list[str], now: int) -> dict[str, int]:
     """POSTs of codes of these senders within OBSERVED_MS."""
     found: dict[str, int] = {}
     for phone in phones:
-        newest = (
-            select(attempts.c.message_pk)
-            .where(attempts.c.sender == phone, attempts.c.started_at > now - OBSERVED_MS)
-            .limit(COUNTED)
-            .subquery()
-        )
+        newest = posts_since(tx, phone, now - OBSERVED_MS, COUNTED)
         of_codes = (
             select(func.count())
             .select_from(newest.join(messages, messages.c.id == newest.c.message_pk))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from sqlalchemy import Connection, func, select, text
+from sqlalchemy import Connection, func, literal, select, text
 
 from bulksend.ledger.bulk_parameters import statement
 from bulksend.ledger.campaigns import DIRECT_PREFIX
@@ -15,6 +15,7 @@ from bulksend.ledger.clock import read_clock
 from bulksend.ledger.code_backlog import with_a_worker
 from bulksend.ledger.database import prefer_indexes
 from bulksend.ledger.ids import lowest_at
+from bulksend.ledger.in_flight import IS_IN_FLIGHT
 from bulksend.ledger.schema import WAITING_CODES_SQL, campaigns, messages
 from bulksend.ledger.superseding import SINCE
 from bulksend.messaging.states import Kind, Status
@@ -116,9 +117,14 @@ def waiting(tx: Connection) -> list[WaitingCode]:
     """The codes that wait, oldest first, and those that a worker has: WAITING_SEEN of both at most."""
     prefer_indexes(tx)
     names = ("id", "sender", "campaign_id", "due_at", "expires_at", "gate")
-    query = select(*(messages.c[name] for name in names), messages.c.status == Status.SENDING.value)
-    queued = query.where(text(WAITING_CODES_SQL)).order_by(messages.c.id).limit(WAITING_SEEN)
-    claimed = query.where(*with_a_worker(read_clock(tx))).limit(WAITING_SEEN)
+    columns = [messages.c[name] for name in names]
+    queued = (
+        select(*columns, literal(False))
+        .where(text(WAITING_CODES_SQL), ~IS_IN_FLIGHT)
+        .order_by(messages.c.id)
+        .limit(WAITING_SEEN)
+    )
+    claimed = with_a_worker(tx, names, read_clock(tx)).limit(WAITING_SEEN)
     return [
         WaitingCode(str(id), sender, str(campaign), *rest)
         for part in (claimed, queued)

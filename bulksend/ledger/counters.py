@@ -2,8 +2,9 @@
 
 Triggers on ``messages`` (migration 0005) keep ``campaign_counts`` in the transaction of each change. On PostgreSQL each
 connection counts in its own rows, its part, so that no transaction waits for another's commit. The count is the sum of
-all parts; the relay merges them from time to time. The part DELETED has the messages whose rows were deleted by their
-age, so that a campaign keeps its totals.
+all parts; the relay merges them from time to time. What is in flight is counted as waiting, by its own row; ``of`` and
+``by_kind`` show it as claimed or sending. The part DELETED has the messages whose rows were deleted by their age, so
+that a campaign keeps its totals.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from sqlalchemy import Connection, ScalarSelect, Select, func, select
+from sqlalchemy import Connection, ScalarSelect, Select, Subquery, func, select, union_all
 
+from bulksend.ledger import in_flight
 from bulksend.ledger.bulk_parameters import statement
 from bulksend.ledger.database import among, dialect_insert
 from bulksend.ledger.schema import campaign_counts, campaigns
@@ -25,28 +27,38 @@ DELETED = -1
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Of one campaign: messages by status, without the statuses that none is in, and the number of attempts."""
+    """Of one campaign: messages by status, without the statuses that none is in, and the number of attempts.
+
+    An attempt that is open counts.
+    """
 
     statuses: dict[str, int] = field(default_factory=dict)
     attempts: int = 0
 
 
+def _counted(tx: Connection) -> Subquery:
+    """The counts, and what the messages in flight change in them: one that waits by its row is claimed or sending."""
+    c = campaign_counts.c
+    kept = select(c.campaign_id, c.status, c.messages, c.attempts)
+    return union_all(kept, *in_flight.changes(tx)).subquery()
+
+
 def of(tx: Connection, ids: Iterable[str]) -> dict[str, Counts]:
     """The counts of each of these campaigns."""
     wanted = list(ids)
-    messages, attempts = func.sum(campaign_counts.c.messages), func.sum(campaign_counts.c.attempts)
+    c = _counted(tx).c
     rows = tx.execute(
-        select(campaign_counts.c.campaign_id, campaign_counts.c.status, messages, attempts)
-        .where(among(tx, campaign_counts.c.campaign_id, wanted))
-        .group_by(campaign_counts.c.campaign_id, campaign_counts.c.status)
-        .order_by(campaign_counts.c.status)
+        select(c.campaign_id, c.status, func.sum(c.messages), func.sum(c.attempts))
+        .where(among(tx, c.campaign_id, wanted))
+        .group_by(c.campaign_id, c.status)
+        .order_by(c.status)
     ).all()
     statuses: dict[str, dict[str, int]] = {id: {} for id in wanted}
     opened = dict.fromkeys(wanted, 0)
     for id, status, count, posts in rows:
         if count:
             statuses[str(id)][status] = int(count)
-            opened[str(id)] += int(posts)
+        opened[str(id)] += int(posts)
     return {id: Counts(statuses[id], opened[id]) for id in wanted}
 
 
@@ -86,10 +98,11 @@ def deleted(tx: Connection, campaign_id: str) -> int:
 
 def by_kind(tx: Connection) -> dict[tuple[str, str], int]:
     """How many messages of each kind are in each status."""
+    c = _counted(tx).c
     rows = tx.execute(
-        select(campaigns.c.kind, campaign_counts.c.status, func.sum(campaign_counts.c.messages))
-        .join(campaigns, campaigns.c.id == campaign_counts.c.campaign_id)
-        .group_by(campaigns.c.kind, campaign_counts.c.status)
+        select(campaigns.c.kind, c.status, func.sum(c.messages))
+        .join(campaigns, campaigns.c.id == c.campaign_id)
+        .group_by(campaigns.c.kind, c.status)
     )
     return {(kind, status): int(count) for kind, status, count in rows}
 

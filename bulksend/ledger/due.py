@@ -21,6 +21,7 @@ from sqlalchemy import (
 from bulksend.ledger.clock import read_clock
 from bulksend.ledger.database import prefer_indexes
 from bulksend.ledger.endings import end_unsent
+from bulksend.ledger.in_flight import IS_IN_FLIGHT
 from bulksend.ledger.schema import WAITING_SQL, Id, Instant, messages
 from bulksend.messaging.states import WAITING, Status
 
@@ -80,7 +81,7 @@ def due_messages(
     found = select(_ID_TEXT, messages.c.due_at, messages.c.queued_at, messages.c.attempts)
     found = found.where(_IS_WAITING) if held_after is None else _in_slice(found, held_after)
     wanted = (
-        found.where(messages.c.campaign_id == campaign_id, messages.c.due_at <= now)
+        found.where(messages.c.campaign_id == campaign_id, messages.c.due_at <= now, ~IS_IN_FLIGHT)
         .order_by(messages.c.due_at, messages.c.id)
         .limit(limit)
     )
@@ -108,7 +109,12 @@ def count_waiting_up_to(tx: Connection, campaign_id: str, cursor: Cursor, most: 
     waiting = (
         select(literal(1))
         .select_from(messages)
-        .where(messages.c.campaign_id == campaign_id, _IS_WAITING, _cursor <= _cursor_value(cursor))
+        .where(
+            messages.c.campaign_id == campaign_id,
+            _IS_WAITING,
+            _cursor <= _cursor_value(cursor),
+            ~IS_IN_FLIGHT,
+        )
         .limit(most)
     )
     return tx.execute(select(func.count()).select_from(waiting.subquery())).scalar_one()
@@ -117,7 +123,9 @@ def count_waiting_up_to(tx: Connection, campaign_id: str, cursor: Cursor, most: 
 def next_due_at(tx: Connection, campaign_id: str) -> int | None:
     """When the next waiting message of a campaign is due; None where none waits."""
     return tx.execute(
-        select(func.min(messages.c.due_at)).where(messages.c.campaign_id == campaign_id, _IS_WAITING)
+        select(func.min(messages.c.due_at)).where(
+            messages.c.campaign_id == campaign_id, _IS_WAITING, ~IS_IN_FLIGHT
+        )
     ).scalar()
 
 
@@ -130,7 +138,12 @@ def expire(tx: Connection, limit: int = 5000) -> int:
     # The time as a value: the database does not use a volatile function as the bound of an index scan.
     expired = tx.execute(
         select(_ID_TEXT)
-        .where(_IS_WAITING, messages.c.expires_at.is_not(None), messages.c.expires_at <= read_clock(tx))
+        .where(
+            _IS_WAITING,
+            messages.c.expires_at.is_not(None),
+            messages.c.expires_at <= read_clock(tx),
+            ~IS_IN_FLIGHT,
+        )
         .order_by(messages.c.expires_at)
         .limit(limit)
         .with_for_update(skip_locked=True)

@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Row, text, update
 from bulksend.ledger.bulk_parameters import IDS, bound, named, statement, table
 from bulksend.ledger.clock import current_ms, now_sql
 from bulksend.ledger.database import among
+from bulksend.ledger.in_flight import IS_OPEN, take_claims
 from bulksend.ledger.schema import messages
 from bulksend.messaging.final_status import EffectiveOutcome, effective_outcome, final_status
 from bulksend.messaging.states import UNSENT, WAITING, Status
@@ -53,7 +54,7 @@ RESTORED = "the ledger was restored from a backup, after which it may have been 
 #: SQL: the payload of a message that ends. The content of an OTP is wiped; no other SQL may wipe it.
 WIPED_PAYLOAD = "CASE WHEN messages.kind = 'otp' THEN NULL ELSE messages.payload END"
 #: SQL: what every ending sets, besides the status and the error.
-ENDED = f"owner = NULL, gate = NULL, gate_until = NULL, ended_at = {{now}}, payload = {WIPED_PAYLOAD}"
+ENDED = f"gate = NULL, gate_until = NULL, ended_at = {{now}}, payload = {WIPED_PAYLOAD}"
 #: Precedes the reason of a message that is unknown because of an earlier attempt.
 NOT_SENT_AGAIN = "it may have gone out, and was not sent again: "
 #: Stands between what a receipt says of an earlier attempt and the reason of a message that failed by it.
@@ -68,7 +69,7 @@ def listed(statuses: Sequence[Status] | frozenset[Status]) -> str:
 def ending_status(unsent: str) -> str:
     """SQL: the final status of a message that gets no further POST; ``unsent``, SQL, where no attempt gives it one.
 
-    UNKNOWN also for an accepted attempt, whose answer came while a later one was open: ``apply_evidence`` must follow.
+    UNKNOWN also for an accepted attempt: ``apply_evidence`` must follow.
     """
     return (
         f"CASE WHEN messages.attempts = 0 THEN {unsent} WHEN {_MAYBE_TAKEN} THEN '{Status.UNKNOWN}'"
@@ -85,19 +86,17 @@ def ending_error(why: str) -> str:
     )
 
 
-def end_unsent(
-    tx: Connection, ids: Sequence[str], status: Status, why: str, *, of: frozenset[Status] = WAITING
-) -> int:
-    """End those of ``ids`` whose status is in ``of``, as ``status``, or as ``ending_status`` says.
+def end_unsent(tx: Connection, ids: Sequence[str], status: Status, why: str) -> int:
+    """End those of ``ids`` that wait and have no open attempt, as ``status``, or as ``ending_status`` says.
 
-    Returns how many. The statement checks the status again, since a row chosen earlier may have been claimed meanwhile.
+    Returns how many. They are taken from the workers that have claimed them: an attempt that is being opened is open
+    now, or will not be opened.
     """
     # IS TRUE: PostgreSQL then looks the rows up by key and not among all that wait.
-    still = text(f"(messages.status IN ({listed(of)})) IS TRUE")
+    still = text(f"(messages.status IN ({listed(WAITING)})) IS TRUE"), ~IS_OPEN
     values = {
         "status": text(ending_status("CAST(:unsent AS text)")).bindparams(unsent=status.value),
         "error": text(ending_error("CAST(:why AS text)")).bindparams(why=why),
-        "owner": None,
         "gate": None,
         "gate_until": None,
         "ended_at": current_ms(),
@@ -105,13 +104,14 @@ def end_unsent(
     }
     if not ids:
         return 0
-    return tx.execute(update(messages).where(among(tx, messages.c.id, ids), still).values(**values)).rowcount
+    take_claims(tx, ids)
+    return tx.execute(update(messages).where(among(tx, messages.c.id, ids), *still).values(**values)).rowcount
 
 
 # -- late evidence ----------------------------------------------------------------------------------
 
 #: A row for each attempt that was accepted, may have been sent or has a MessageId; one row without an attempt for an
-#: unknown message that has none. Messages in flight and messages that were delivered are left out.
+#: unknown message that has none. Messages that were delivered are left out.
 _EVIDENCE = """
 SELECT CAST(m.id AS text) AS id, m.status, m.message_id AS named, c.status = 'cancelled' AS cancelled,
     COALESCE(m.expires_at <= {now}, false) AS late,
@@ -119,18 +119,18 @@ SELECT CAST(m.id AS text) AS id, m.status, m.message_id AS named, c.status = 'ca
     {undelivered} AS undelivered, {said_failed} AS said_failed, {failure} AS failure
 FROM {named} JOIN campaigns c ON c.id = m.campaign_id
 LEFT JOIN attempts a ON a.message_pk = m.id
-    AND (a.outcome IS NULL OR a.outcome IN ('accepted', 'unknown') OR a.message_id IS NOT NULL)
-WHERE m.status NOT IN ('sending', 'delivered', 'read') AND (a.id IS NOT NULL OR m.status = 'unknown')
+    AND (a.outcome IN ('accepted', 'unknown') OR a.message_id IS NOT NULL)
+WHERE m.status NOT IN ('delivered', 'read') AND (a.id IS NOT NULL OR m.status = 'unknown')
 ORDER BY m.id, a.n
 """
 _RAISE_COLUMNS = {"id": "uuid", "message_id": "text", "request_id": "text", "ret_code": "integer"}
 _RAISE = f"""
-UPDATE messages SET status = 'accepted', owner = NULL, gate = NULL, gate_until = NULL, error = NULL,
+UPDATE messages SET status = 'accepted', gate = NULL, gate_until = NULL, error = NULL,
     message_id = p.message_id, request_id = COALESCE(p.request_id, messages.request_id), ret_code = p.ret_code,
     accepted_at = COALESCE(messages.accepted_at, {{now}}), ended_at = COALESCE(messages.ended_at, {{now}}),
     payload = {WIPED_PAYLOAD}
 FROM {{rows}} WHERE messages.id = p.id
-  AND messages.status IN ({listed(WAITING | UNSENT | {Status.CLAIMED, Status.UNKNOWN, Status.ACCEPTED})})
+  AND messages.status IN ({listed(WAITING | UNSENT | {Status.UNKNOWN, Status.ACCEPTED})})
 """  # noqa: S608 - our own words
 #: Precede the reason of a message whose status is corrected.
 MAY_HAVE = "an attempt of it may have gone out: "

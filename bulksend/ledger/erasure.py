@@ -35,7 +35,7 @@ from sqlalchemy import (
 )
 
 from bulksend.errors import WrongState
-from bulksend.ledger import campaigns, legal_holds, suppressions
+from bulksend.ledger import campaigns, in_flight, legal_holds, suppressions
 from bulksend.ledger.database import among, set_statement_timeout
 from bulksend.ledger.encryption import Cipher
 from bulksend.ledger.endings import RESTORED, WORKER_LOST, end_unsent
@@ -58,7 +58,7 @@ from bulksend.ledger.schema import suppressions as suppressed
 from bulksend.messaging.masking import mask_phone
 from bulksend.messaging.number_traces import NumberTraces
 from bulksend.messaging.person_hash import person_hash
-from bulksend.messaging.states import WAITING, Status
+from bulksend.messaging.states import Status
 from bulksend.messaging.units import counted
 
 #: Stands before the id of its row, or a hash, where a key or an id of the vendor was.
@@ -131,9 +131,8 @@ def erase_rows(tx: Connection, person: Person, cipher: Cipher) -> ErasedRows:
         counts["attempts"] += _erase_of_messages(tx, attempts, attempts.c.message_pk, part, person)
         counts["receipts"] += _erase_of_messages(tx, receipts, receipts.c.message_pk, part, person)
         _erase_of_messages(tx, messages, messages.c.id, part, person)
-        counts["cancelled"] += end_unsent(
-            tx, part, Status.CANCELLED, FORGOTTEN, of=WAITING | {Status.CLAIMED}
-        )
+        counts["cancelled"] += end_unsent(tx, part, Status.CANCELLED, FORGOTTEN)
+    in_flight.take_claims(tx, ids)
     counts["inbound"] = _erase_inbound(tx, person, cipher)
     counts["suppressions"] = _hash_suppressions(tx, person)
     counts["consents"] = _hash_consents(tx, person)
@@ -147,14 +146,14 @@ def erase_rows(tx: Connection, person: Person, cipher: Cipher) -> ErasedRows:
 
 
 def _checked_messages(tx: Connection, person: Person) -> list[str]:
-    """The ids of the person's messages, locked. Raises WrongState."""
+    """The ids of the person's messages, locked and kept from workers. Raises WrongState."""
     rows = tx.execute(
-        select(cast(messages.c.id, Text), cast(messages.c.campaign_id, Text), messages.c.status)
+        select(cast(messages.c.id, Text), cast(messages.c.campaign_id, Text))
         .where(messages.c.recipient.in_(person.traces.forms))
         .order_by(messages.c.id)
         .with_for_update()
     ).all()
-    hold = legal_holds.on_person(tx, person.number, {campaign for _, campaign, _ in rows})
+    hold = legal_holds.on_person(tx, person.number, {campaign for _, campaign in rows})
     if hold is not None:
         held = PERSON
         if hold.scope == CAMPAIGN:
@@ -163,13 +162,12 @@ def _checked_messages(tx: Connection, person: Person) -> list[str]:
             f"{person.masked} is under legal hold {hold.id} ({held}); nothing was changed. "
             f"`bulksend holds remove {hold.id} --why …` ends it"
         )
-    sending = sum(status == Status.SENDING.value for _, _, status in rows)
-    if sending:
+    ids = [id for id, _ in rows]
+    if not in_flight.keep_from_workers(tx, ids):
         raise WrongState(
-            f"{counted(sending, 'message')} to {person.masked} being sent now; nothing was changed. "
-            "Repeat it in a minute"
+            f"a message to {person.masked} is being sent now; nothing was changed. Repeat it in a minute"
         )
-    return [id for id, _, _ in rows]
+    return ids
 
 
 def _erase_of_messages(

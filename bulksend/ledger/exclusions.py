@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 #: The rules by the first word of the error.
 RULES = (suppressions.SUPPRESSED, "cap", "exclude", "only")
 
-_UNSENT, _NOT_STARTED = f"({listed(UNSENT)})", f"({listed(WAITING | {Status.CLAIMED})})"
+_UNSENT, _NOT_STARTED = f"({listed(UNSENT)})", f"({listed(WAITING)})"
 #: ``counts`` is when a message counts for a cap, null where it does not: marketing that was sent, may have been sent or
 #: will be sent, within ``since`` and ``until``. ``until`` is 0 where there is no cap.
 _ASKS = f"""SELECT recipient, {{times}} FROM (

@@ -6,29 +6,25 @@ which another worker may hold now.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, exists, insert, literal, or_, select, text, update
+from sqlalchemy import Connection, Text, cast, exists, insert, select, update
 
+from bulksend.ledger import in_flight
 from bulksend.ledger.bulk_parameters import IDS, bound, statement, table
 from bulksend.ledger.clock import current_ms, now_sql, read_clock
 from bulksend.ledger.database import among
-from bulksend.ledger.endings import (
-    ENDED,
-    WIPED_PAYLOAD,
-    WORKER_LOST,
-    apply_evidence,
-    ending_error,
-    ending_status,
-)
+from bulksend.ledger.endings import WIPED_PAYLOAD, WORKER_LOST, ending_error, ending_status
 from bulksend.ledger.ids import new_id
-from bulksend.ledger.schema import HELD_SQL, UNKNOWN_SQL, attempts, campaigns, messages, workers
+from bulksend.ledger.in_flight import OpenAttempt
+from bulksend.ledger.schema import UNKNOWN_SQL, campaigns, workers
 from bulksend.ledger.settle import Settlement, settle
-from bulksend.messaging.outcome import Evidence, NotSent
+from bulksend.messaging.outcome import Evidence, NotSent, Unknown
 from bulksend.messaging.states import CampaignStatus, Kind, OnUnknown, Status
 
 _LOST_BEFORE = "its worker was lost before the POST began"
+_NOT_SEEN = Evidence(bytes_sent=None, reply_began=None)
 MAX_STRIKES = 3
 """A message fails when this many workers died while rendering it, by their flight records."""
 
@@ -76,24 +72,16 @@ def alive(tx: Connection) -> list[str]:
     )
 
 
-#: Not null where the lease holds a message. A subquery and not a join, so that it is one lookup in the index of held
-#: messages with any statistics; in the words of that partial index.
-_HOLDS = (
-    select(literal(1))
-    .select_from(messages)
-    .where(messages.c.owner == workers.c.id, text(f"messages.{HELD_SQL}"))
-    .limit(1)
-    .correlate(workers)
-    .scalar_subquery()
-)
-
-
 def any_lapsed(tx: Connection) -> bool:
     """Whether there may be something to rescue or to close. Only reads, and so delays no writer."""
-    lapsed = select(workers.c.id).where(
-        workers.c.lease_until <= current_ms(), or_(workers.c.ended_at.is_(None), _HOLDS.is_not(None))
-    )
-    return tx.execute(select(exists(lapsed))).scalar_one() in (True, 1)
+    lapsed = select(workers.c.id).where(workers.c.lease_until <= current_ms(), workers.c.ended_at.is_(None))
+    return tx.execute(select(exists(lapsed))).scalar_one() in (True, 1) or bool(_lapsed_owners(tx))
+
+
+def _lapsed_owners(tx: Connection) -> list[str]:
+    """The lapsed leases that hold messages."""
+    lapsed = among(tx, workers.c.id, in_flight.owners(tx)), workers.c.lease_until <= current_ms()
+    return [str(id) for id in tx.execute(select(workers.c.id).where(*lapsed)).scalars()]
 
 
 def rescue(tx: Connection, *, resend_wait_ms: int) -> Rescued:
@@ -102,14 +90,11 @@ def rescue(tx: Connection, *, resend_wait_ms: int) -> Rescued:
     Any number of rescues may run at once. A message of a campaign with ``on_unknown: resend`` is queued again, once,
     after ``resend_wait_ms``; an OTP never is.
     """
-    lapsed = tx.execute(
-        select(workers.c.id).where(workers.c.lease_until <= current_ms(), _HOLDS.is_not(None))
-    ).scalars()
     done = Rescued([], [], [])
-    for lease in lapsed.all():
+    for lease in _lapsed_owners(tx):
         # No strike: a lease also lapses when its worker cannot reach the ledger.
         done.given_back.extend(_release_claimed(tx, lease))
-        done.unknown.extend(_mark_unknown(tx, lease, resend_wait_ms))
+        done.unknown.extend(_mark_unknown(tx, in_flight.open_under(tx, lease), resend_wait_ms))
     return done
 
 
@@ -128,12 +113,17 @@ def reap(
         .values(lease_until=current_ms(), ended_at=current_ms())
     )
     struck, quarantined = _strike(tx, lease, rendering) if rendering else ([], [])
-    unsent: list[str] = []
+    left, unsent = in_flight.open_under(tx, lease), []
     if begun is not None:
-        known = list(begun)
-        unsent = [*_release_unsent(tx, lease, known), *_clear_unsent(tx, lease, known)]
+        known = set(begun)
+        unsent = [each for each in left if each.attempt_id not in known]
+        left = [each for each in left if each.attempt_id in known]
+    given_back = [each.message for each in unsent]
+    settle(tx, [_unsent(each) for each in unsent])
+    if begun is not None:
+        given_back += _clear_unsent(tx, lease, known)
     rest = _release_claimed(tx, lease)
-    return Rescued([*struck, *unsent, *rest], _mark_unknown(tx, lease, resend_wait_ms), quarantined)
+    return Rescued([*struck, *given_back, *rest], _mark_unknown(tx, left, resend_wait_ms), quarantined)
 
 
 # The relay knows a job by its message's due time. A later one makes a new job, which need not wait until the earlier
@@ -142,41 +132,29 @@ _NEW_JOB = "due_at = due_at + 1"
 
 
 def _release_claimed(tx: Connection, lease: str) -> list[str]:
-    sql = f"""UPDATE messages SET owner = NULL, gate = NULL, gate_until = NULL, {_NEW_JOB},
-              status = CASE WHEN attempts > 0 THEN 'retry' ELSE 'queued' END
-              WHERE owner = :lease AND status = 'claimed' AND {HELD_SQL} RETURNING id"""  # noqa: S608
-    return [str(id) for id in tx.execute(statement(sql), {"lease": lease}).scalars()]
+    ids = in_flight.claimed_under(tx, lease)
+    sql = f"""UPDATE messages SET gate = NULL, gate_until = NULL, {_NEW_JOB}
+              FROM {table(tx, IDS)} WHERE messages.id = p.id AND (status IN ('queued', 'retry')) IS TRUE
+              RETURNING messages.id"""  # noqa: S608 - our own words
+    back = [str(id) for id in tx.execute(statement(sql), bound(tx, IDS, [(id,) for id in ids])).scalars()]
+    in_flight.drop_claims(tx, lease, ids)
+    return back
 
 
-def _release_unsent(tx: Connection, lease: str, begun: Iterable[str]) -> list[str]:
-    """Return the messages whose POST had not begun, and close their attempts as not sent."""
-    sql = f"""UPDATE messages SET status = 'retry', owner = NULL, gate = NULL, gate_until = NULL, {_NEW_JOB}
-              WHERE owner = :lease AND status = 'sending' AND {HELD_SQL}
-                AND attempt_id NOT IN (SELECT p.id FROM {table(tx, IDS)}) RETURNING id, attempt_id"""  # noqa: S608
-    rows = tx.execute(statement(sql), bound(tx, IDS, [(id,) for id in begun]) | {"lease": lease}).all()
-    tx.execute(
-        update(attempts)
-        .where(among(tx, attempts.c.id, [str(row.attempt_id) for row in rows]), attempts.c.outcome.is_(None))
-        .values(
-            outcome="not_sent",
-            finished_at=current_ms(),
-            bytes_sent=False,
-            reply_began=False,
-            error=_LOST_BEFORE,
-        )
-    )
-    ids = [str(row.id) for row in rows]
-    # The answer of an earlier attempt may have come while this one was open.
-    apply_evidence(tx, ids)
-    return ids
+def _unsent(each: OpenAttempt) -> Settlement:
+    """Its worker died before its POST: it waits again."""
+    return Settlement(
+        each.message, each.attempt_id, NotSent(_LOST_BEFORE), Evidence(bytes_sent=False, reply_began=False), None,
+        Status.RETRY, each.due_at + 1, each.tries, each.waits, error="",
+    )  # fmt: skip
 
 
-def _clear_unsent(tx: Connection, lease: str, begun: Iterable[str]) -> list[str]:
+def _clear_unsent(tx: Connection, lease: str, begun: Collection[str]) -> list[str]:
     """The same for messages that a rescue made unknown before. A code was wiped then, so it fails."""
     # Found among the unknown messages, since attempts have no index of leases.
     sql = f"""SELECT CAST(m.id AS text) AS id, CAST(a.id AS text) AS attempt, m.due_at, m.tries, m.waits,
                 m.payload IS NULL AS wiped
-              FROM messages m JOIN attempts a ON a.id = m.attempt_id
+              FROM messages m JOIN attempts a ON a.message_pk = m.id AND a.id = m.attempt_id
               WHERE m.{UNKNOWN_SQL} AND a.outcome = 'unknown' AND a.owner = :lease AND a.error = :lost
                 AND a.id NOT IN (SELECT p.id FROM {table(tx, IDS)})"""  # noqa: S608 - our own words
     named = {"lease": lease, "lost": WORKER_LOST}
@@ -199,67 +177,57 @@ _QUARANTINED = "'quarantined: worker after worker died while rendering it; look 
 
 
 def _strike(tx: Connection, lease: str, id: str) -> tuple[list[str], list[str]]:
-    """Return one message with a strike, or end it at its last one."""
+    """Return one claimed message with a strike, or end it at its last one."""
+    if id not in in_flight.claimed_under(tx, lease):
+        return [], []
     now = now_sql(tx)
     one = ":id" if tx.dialect.name == "sqlite" else "CAST(:id AS uuid)"
     rows = tx.execute(
         statement(
-            f"""UPDATE messages SET owner = NULL, strikes = strikes + 1, gate = NULL, gate_until = NULL, {_NEW_JOB},
-                status = CASE WHEN strikes + 1 >= :max THEN {ending_status("'failed'")}
-                         WHEN attempts > 0 THEN 'retry' ELSE 'queued' END,
+            f"""UPDATE messages SET strikes = strikes + 1, gate = NULL, gate_until = NULL, {_NEW_JOB},
+                status = CASE WHEN strikes + 1 >= :max THEN {ending_status("'failed'")} ELSE status END,
                 error = CASE WHEN strikes + 1 >= :max THEN {ending_error(_QUARANTINED)} ELSE error END,
                 payload = CASE WHEN strikes + 1 >= :max THEN {WIPED_PAYLOAD} ELSE payload END,
                 ended_at = CASE WHEN strikes + 1 >= :max THEN {now} ELSE NULL END
-                WHERE owner = :lease AND status = 'claimed' AND {HELD_SQL} AND id = {one} RETURNING id, ended_at"""  # noqa: S608
+                WHERE id = {one} AND status IN ('queued', 'retry') RETURNING id, ended_at"""  # noqa: S608
         ),
-        {"lease": lease, "max": MAX_STRIKES, "id": id},
+        {"max": MAX_STRIKES, "id": id},
     ).all()
+    in_flight.drop_claims(tx, lease, [id])
     ended = [str(row.id) for row in rows if row.ended_at is not None]
     return [str(row.id) for row in rows if row.ended_at is None], ended
 
 
-def _mark_unknown(tx: Connection, lease: str, resend_wait_ms: int) -> list[str]:
-    now = now_sql(tx)
-    rows = tx.execute(
-        statement(
-            f"""UPDATE messages SET status = 'unknown', error = 'its worker was lost while it was being sent',
-                {ENDED.format(now=now)}
-                WHERE owner = :lease AND status = 'sending' AND {HELD_SQL} RETURNING id, attempt_id"""  # noqa: S608
-        ),
-        {"lease": lease},
-    ).all()
-    if not rows:
+def _mark_unknown(tx: Connection, left: Sequence[OpenAttempt], resend_wait_ms: int) -> list[str]:
+    """What a lost worker may have sent is unknown; where its campaign says so, it is sent once more."""
+    if not left:
         return []
-    ids = [str(row.id) for row in rows]
-    for start in range(0, len(rows), 500):
-        part = [str(row.attempt_id) for row in rows[start : start + 500]]
+    resends = set(
         tx.execute(
-            update(attempts)
-            .where(attempts.c.id.in_(part), attempts.c.outcome.is_(None))
-            .values(outcome="unknown", finished_at=current_ms(), error=WORKER_LOST)
-        )
-        resend = select(campaigns.c.id).where(
-            campaigns.c.on_unknown == OnUnknown.RESEND.value,
-            campaigns.c.status != CampaignStatus.CANCELLED.value,
-        )
-        tx.execute(
-            update(messages)
-            .where(
-                messages.c.id.in_(ids[start : start + 500]),
-                messages.c.kind != Kind.OTP.value,
-                messages.c.tries == 0,
-                or_(messages.c.expires_at.is_(None), messages.c.expires_at > current_ms() + resend_wait_ms),
-                messages.c.campaign_id.in_(resend),
+            select(cast(campaigns.c.id, Text)).where(
+                campaigns.c.on_unknown == OnUnknown.RESEND.value,
+                campaigns.c.status != CampaignStatus.CANCELLED.value,
+                among(tx, campaigns.c.id, sorted({each.campaign_id for each in left})),
             )
-            .values(
-                status=Status.RETRY.value,
-                tries=messages.c.tries + 1,
-                due_at=current_ms() + resend_wait_ms,
-                ended_at=None,
-            )
-        )
-    apply_evidence(tx, ids)
-    return ids
+        ).scalars()
+    )
+    again = read_clock(tx) + resend_wait_ms
+    settle(tx, [_unknown(each, again if each.campaign_id in resends else None) for each in left])
+    return [each.message for each in left]
+
+
+def _unknown(each: OpenAttempt, again: int | None) -> Settlement:
+    resend = (
+        again is not None
+        and each.kind != Kind.OTP
+        and each.tries == 0
+        and (each.expires_at is None or each.expires_at > again)
+    )
+    return Settlement(
+        each.message, each.attempt_id, Unknown(WORKER_LOST), _NOT_SEEN, None,
+        Status.RETRY if resend else Status.UNKNOWN, again if resend else None, each.tries + resend, each.waits,
+        error="its worker was lost while it was being sent",
+    )  # fmt: skip
 
 
 def close_ended(tx: Connection) -> int:

@@ -54,10 +54,7 @@ def campaigns_of(tx: Connection, given: str, limit: int) -> list[str]:
 
 
 def _with_request_id(given: str) -> Select[tuple[str]]:
-    newest = select(messages.c.id).where(messages.c.request_id == given)
-    each = select(attempts.c.message_pk).where(attempts.c.request_id == given)
-    both = newest.union_all(each).subquery()
-    return select(both.c.id)
+    return select(attempts.c.message_pk).where(attempts.c.request_id == given)
 
 
 def _newest_campaigns() -> Select[tuple[str]]:

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, RowMapping, func, select, update
 
 from bulksend.errors import InvalidInput, InvalidValue, MessageNotFound
-from bulksend.ledger import operator_log
+from bulksend.ledger import in_flight, operator_log
 from bulksend.ledger.bulk_parameters import storable
 from bulksend.ledger.campaigns import reopen
 from bulksend.ledger.clock import current_ms, read_clock
@@ -30,8 +30,8 @@ def get(tx: Connection, id: str) -> RowMapping:
             f"{mask_digits(id[:40])!r} is not a message id; find it by "
             "`bulksend messages find --phone|--message-id|--request-id`"
         )
-    columns = [c for c in messages.c if c.name not in ("payload", "fingerprint")]
-    row = tx.execute(select(*columns).where(messages.c.id == id)).mappings().one_or_none()
+    names = [c.name for c in messages.c if c.name not in ("payload", "fingerprint")]
+    row = tx.execute(select(*in_flight.shown(names)).where(messages.c.id == id)).mappings().one_or_none()
     if row is None:
         raise MessageNotFound(f"there is no message {id}")
     return row
@@ -39,7 +39,7 @@ def get(tx: Connection, id: str) -> RowMapping:
 
 def statuses(tx: Connection, ids: Sequence[str]) -> dict[str, Status]:
     """The status of each of these messages that exists."""
-    rows = tx.execute(select(messages.c.id, messages.c.status).where(among(tx, messages.c.id, ids)))
+    rows = tx.execute(select(*in_flight.shown(("id", "status"))).where(among(tx, messages.c.id, ids)))
     return {str(id): Status(status) for id, status in rows}
 
 
@@ -57,10 +57,9 @@ def payload_of(tx: Connection, id: str) -> bytes | None:
 
 
 def attempts_of(tx: Connection, id: str) -> list[RowMapping]:
-    """The attempts of a message, first to last."""
-    return list(
-        tx.execute(select(attempts).where(attempts.c.message_pk == id).order_by(attempts.c.n)).mappings()
-    )
+    """The attempts of a message, first to last; the outcome of one that is open is None."""
+    ended = tx.execute(select(attempts).where(attempts.c.message_pk == id).order_by(attempts.c.n)).mappings()
+    return [*ended, *tx.execute(in_flight.open_attempt_of(id)).mappings()]
 
 
 def count_ahead(tx: Connection, row: RowMapping, limit: int) -> int:
@@ -70,7 +69,8 @@ def count_ahead(tx: Connection, row: RowMapping, limit: int) -> int:
         select(messages.c.id)
         .where(
             messages.c.campaign_id == row["campaign_id"],
-            messages.c.status.in_(["queued", "retry", "claimed"]),
+            messages.c.status.in_(["queued", "retry"]),
+            ~in_flight.IS_OPEN,
             (due < row["due_at"]) | ((due == row["due_at"]) & (messages.c.id < row["id"])),
         )
         .limit(limit)
@@ -105,7 +105,7 @@ def resolve(tx: Connection, id: str, *, as_: str, actor: str, why: str) -> Statu
     target = RESOLUTIONS[as_]
     values: dict[str, Any] = {"status": target.value, "error": storable(_resolved_as(as_, why), 500)}
     if target is Status.QUEUED:
-        values |= {"due_at": current_ms(), "ended_at": None, "owner": None}
+        values |= {"due_at": current_ms(), "ended_at": None}
     elif target is Status.ACCEPTED:
         values |= {"accepted_at": current_ms()}
     changed = tx.execute(

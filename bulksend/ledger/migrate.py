@@ -26,10 +26,9 @@ MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
 #: The entry of the installation that holds OLDEST_COMPATIBLE.
 _COMPATIBLE = "compatible_with"
 #: Programs whose newest step is this one, or a later one, work with the schema of this program: they may run beside it
-#: during an upgrade. A step that renames or removes what they use raises it. One before 0032 does not see that a
-#: forgotten person is suppressed, merges the counts of deleted rows with the others, sends what a canary holds, and
-#: does not know the status superseded.
-OLDEST_COMPATIBLE = "0032"
+#: during an upgrade. A step that renames or removes what they use raises it. One before 0044 looks for the messages in
+#: flight in ``messages`` and not in ``in_flight``, so it would claim what another worker holds.
+OLDEST_COMPATIBLE = "0044"
 #: A step waits this long for a lock: longer than an autovacuum takes to give way (1 s), as all writers wait behind it.
 LOCK_MS = 3_000
 #: For this long a step that does not get its locks is tried again.

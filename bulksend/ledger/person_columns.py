@@ -28,10 +28,11 @@ COLUMNS: dict[str, dict[str, Holds]] = {
         CONTENT="payload fingerprint",
         VENDOR_ID="message_id request_id",
         SAID="error",
-        NOTHING="id campaign_id row kind sender type status due_at expires_at owner attempt_id attempts tries waits "
+        NOTHING="id campaign_id row kind sender type status due_at expires_at attempt_id attempts tries waits "
         "strikes gate gate_until ret_code purpose first_due_at superseded_by queued_at sent_at accepted_at "
         "delivered_at read_at ended_at undelivered_at",
     ),
+    "in_flight": _table(NOTHING="message_pk owner attempt_id started_at"),
     "attempts": _table(
         VENDOR_ID="message_id request_id",
         SAID="vendor_message error",

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from heapq import nlargest
 
 from sqlalchemy import Connection, RowMapping, case, func, select, union_all
 
 from bulksend.ledger.campaigns import Campaign
 from bulksend.ledger.clock import read_clock
-from bulksend.ledger.ids import lowest_at
+from bulksend.ledger.in_flight import posts_since
 from bulksend.ledger.schema import attempts, messages, senders
 from bulksend.messaging.states import Status
 
@@ -44,13 +45,7 @@ def sender_rate(tx: Connection, phone: str, window_ms: int) -> float:
 
 
 def _send_rates_of(tx: Connection, phone: str, now: int, window_ms: int) -> list[tuple[str, float]]:
-    newest = (
-        select(attempts.c.message_pk, attempts.c.started_at)
-        .where(attempts.c.sender == phone, attempts.c.started_at >= now - window_ms)
-        .order_by(attempts.c.started_at.desc())
-        .limit(POSTS_SAMPLED)
-        .subquery()
-    )
+    newest = posts_since(tx, phone, now - window_ms, POSTS_SAMPLED)
     rows = tx.execute(
         select(messages.c.campaign_id, func.count(), func.min(newest.c.started_at))
         .select_from(newest.join(messages, messages.c.id == newest.c.message_pk))
@@ -125,14 +120,19 @@ def failure_reasons(
 
 def recent_replies(tx: Connection) -> str:
     """The results of the POSTs since the last accepted one, each kind with its number, the newest first."""
-    newest = (
-        select(attempts)
-        .where(attempts.c.id >= lowest_at(read_clock(tx) - RECENT_MS))
-        .order_by(attempts.c.id.desc())
-        .limit(REPLIES_COUNTED)
-    )
+    since = read_clock(tx) - RECENT_MS
+    newest = [
+        attempt
+        for sender in tx.execute(select(senders.c.phone)).scalars().all()
+        for attempt in tx.execute(
+            select(attempts)
+            .where(attempts.c.sender == sender, attempts.c.started_at >= since)
+            .order_by(attempts.c.started_at.desc())
+            .limit(REPLIES_COUNTED)
+        ).mappings()
+    ]
     counts: dict[str, int] = {}
-    for attempt in tx.execute(newest).mappings():
+    for attempt in nlargest(REPLIES_COUNTED, newest, key=lambda each: each["started_at"]):
         if attempt["outcome"] == "accepted":
             break
         reply = _reply(attempt)

@@ -1,7 +1,6 @@
 """Which message a receipt is about: by the MessageId or the RequestId of any of its attempts, the newest first.
 
-A message that is being sent is not found: its attempt may still get another id. A receipt that names a RequestId also
-tells the MessageId where the answer to the POST did not.
+A receipt that names a RequestId also tells the MessageId where the answer to the POST did not.
 """
 
 from __future__ import annotations
@@ -14,7 +13,6 @@ from sqlalchemy import Connection, select, text
 from bulksend.ledger.bulk_parameters import bound, statement, table
 from bulksend.ledger.database import among
 from bulksend.ledger.schema import EARLIER_ID_SQL, attempts, messages
-from bulksend.messaging.states import Status
 
 
 class Match(NamedTuple):
@@ -50,7 +48,7 @@ def _first(ids: Iterable[str], by_id: Mapping[str, Match]) -> Match | None:
 def _by_message_id(tx: Connection, ids: Iterable[str]) -> dict[str, Match]:
     rows = tx.execute(
         select(messages.c.id, messages.c.message_id)
-        .where(among(tx, messages.c.message_id, sorted(ids)), messages.c.status != Status.SENDING.value)
+        .where(among(tx, messages.c.message_id, sorted(ids)))
         # Two transactions with receipts of one message take turns: each must see what the other stored.
         .order_by(messages.c.id)
         .with_for_update()
@@ -67,7 +65,6 @@ def _by_earlier_id(tx: Connection, ids: Iterable[str]) -> dict[str, Match]:
     rows = tx.execute(
         select(earlier.c.message_id, earlier.c.message_pk, messages.c.message_id.label("newest_id"))
         .join_from(earlier, messages, messages.c.id == earlier.c.message_pk)
-        .where(messages.c.status != Status.SENDING.value)
         .order_by(messages.c.id)
         .with_for_update(of=messages)
     )
@@ -86,7 +83,7 @@ def _by_request_id(tx: Connection, named: Iterable[tuple[str, ...]]) -> dict[tup
             messages.c.attempt_id,
         )
         .join_from(attempts, messages, messages.c.id == attempts.c.message_pk)
-        .where(among(tx, attempts.c.request_id, ids), messages.c.status != Status.SENDING.value)
+        .where(among(tx, attempts.c.request_id, ids))
         .order_by(messages.c.id)
         .with_for_update()
     ).all()
@@ -114,7 +111,10 @@ def _match(row: Any, ids: tuple[str, ...], told: dict[str, tuple[str, str]]) -> 
 
 
 _TELL_COLUMNS = {"id": "uuid", "message": "uuid", "message_id": "text"}
-_TELL_ATTEMPTS = "UPDATE attempts SET message_id = p.message_id FROM {rows} WHERE attempts.id = p.id"
+_TELL_ATTEMPTS = """
+UPDATE attempts SET message_id = p.message_id FROM {rows}
+WHERE attempts.message_pk = p.message AND attempts.id = p.id
+"""
 _TELL_MESSAGES = """
 UPDATE messages SET message_id = p.message_id FROM {rows}
 WHERE messages.id = p.message AND messages.attempt_id = p.id AND messages.message_id IS NULL

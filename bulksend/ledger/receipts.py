@@ -212,9 +212,9 @@ def _links(found: Sequence[tuple[Any, Match]]) -> list[tuple[str, str, str]]:
     return links
 
 
-#: The statuses that each one may raise: evidence outranks every earlier status but ``sending``. A failure concerns only
+#: The statuses that each one may raise: evidence outranks every earlier status. A failure concerns only
 #: its own attempt, so a message that waits for the next one goes on waiting. UNKNOWN: another one may have gone out.
-_BY_EVIDENCE = WAITING | UNSENT | {Status.CLAIMED, Status.UNKNOWN}
+_BY_EVIDENCE = WAITING | UNSENT | {Status.UNKNOWN}
 _RAISES: dict[Status, frozenset[Status]] = {
     Status.ACCEPTED: _BY_EVIDENCE,
     Status.UNKNOWN: frozenset({Status.ACCEPTED}),
@@ -244,14 +244,13 @@ UPDATE messages SET
     read_at = CASE WHEN {_NOTED} THEN COALESCE(p.read_at, messages.read_at) ELSE messages.read_at END,
     status = CASE WHEN {_RAISED} THEN p.target ELSE messages.status END,
     payload = CASE WHEN {_RAISED} THEN {WIPED_PAYLOAD} ELSE messages.payload END,
-    owner = CASE WHEN {_RAISED} THEN NULL ELSE messages.owner END,
     gate = CASE WHEN {_RAISED} THEN NULL ELSE messages.gate END,
     gate_until = CASE WHEN {_RAISED} THEN NULL ELSE messages.gate_until END,
     accepted_at = CASE WHEN {_RAISED} THEN COALESCE(messages.accepted_at, {{now}}) ELSE messages.accepted_at END,
     ended_at = CASE WHEN {_RAISED} THEN COALESCE(messages.ended_at, {{now}}) ELSE messages.ended_at END,
     error = CASE WHEN {_RAISED} OR (p.target = 'failed' AND messages.status = 'failed') THEN p.error
                  ELSE messages.error END
-FROM {{rows}} WHERE messages.id = p.id AND messages.status <> 'sending'
+FROM {{rows}} WHERE messages.id = p.id
   AND ({_RAISED} OR ({_NOTED} AND (messages.delivered_at IS DISTINCT FROM p.delivered_at
        OR (p.read_at IS NOT NULL AND messages.read_at IS DISTINCT FROM p.read_at)))
        OR (p.target = 'failed' AND messages.status = 'failed' AND messages.error IS DISTINCT FROM p.error))

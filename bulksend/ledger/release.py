@@ -14,10 +14,12 @@ from sqlalchemy import Connection
 from bulksend.ledger.bulk_parameters import IDS, bound, statement, storable, table
 from bulksend.ledger.clock import now_sql
 from bulksend.ledger.endings import ENDED, ending_error, ending_status
+from bulksend.ledger.in_flight import drop_claims, held
 from bulksend.messaging.states import Status
 
-#: The lease holds the message, and no attempt is open. For ``IS TRUE`` see write_ahead.py.
-_CLAIMED = "(messages.owner = :lease AND messages.status = 'claimed') IS TRUE"
+#: The lease holds the message ``p``, which still waits. IS TRUE: PostgreSQL looks it up by its key.
+_HELD = "messages.id = p.id AND (messages.status IN ('queued', 'retry')) IS TRUE AND f.owner = :lease"
+_CLAIMED = f"{_HELD} AND f.attempt_id IS NULL"
 
 
 class Release(NamedTuple):
@@ -30,11 +32,11 @@ class Release(NamedTuple):
 
 
 _RELEASE = f"""
-UPDATE messages SET status = CASE WHEN attempts > 0 THEN 'retry' ELSE 'queued' END, owner = NULL,
+UPDATE messages SET
     -- A later due time makes a new job for the relay, which then need not wait until the earlier one counts as lost.
     due_at = CASE WHEN p.due_at > messages.due_at THEN p.due_at ELSE messages.due_at + 1 END,
     gate = p.gate, gate_until = p.gate_until
-FROM {{rows}} WHERE messages.id = p.id AND {_CLAIMED}
+FROM {{held}} WHERE {_CLAIMED}
 """  # noqa: S608 - our own words
 
 
@@ -42,14 +44,15 @@ def release(tx: Connection, releases: Sequence[Release], *, lease: str) -> None:
     """Return claimed messages to the queue, because of a gate or because the worker stops. Costs no try."""
     if releases:
         columns = {"id": "uuid", "due_at": "bigint", "gate": "text", "gate_until": "bigint"}
-        sql = _RELEASE.format(rows=table(tx, columns))
+        sql = _RELEASE.format(held=held(tx, table(tx, columns)))
         rows = [(r.id, r.due_at, r.gate, r.gate_until) for r in releases]
         tx.execute(statement(sql), bound(tx, columns, rows) | {"lease": lease})
+        drop_claims(tx, lease, [r.id for r in releases])
 
 
 _END = f"""
 UPDATE messages SET status = {ending_status(":status")}, error = {ending_error("p.error")}, {ENDED}
-FROM {{rows}} WHERE messages.id = p.id AND {_CLAIMED}
+FROM {{held}} WHERE {_CLAIMED}
 """  # noqa: S608 - our own words
 
 
@@ -57,9 +60,10 @@ def end_claimed(tx: Connection, ended: Sequence[tuple[str, str]], status: Status
     """End claimed messages, (id, why), as ``status``, or as ``ending_status`` says."""
     if ended:
         columns = {"id": "uuid", "error": "text"}
-        sql = _END.format(now=now_sql(tx), rows=table(tx, columns))
+        sql = _END.format(now=now_sql(tx), held=held(tx, table(tx, columns)))
         rows = bound(tx, columns, [(id, storable(why, 500)) for id, why in ended])
         tx.execute(statement(sql), rows | {"status": status.value, "lease": lease})
+        drop_claims(tx, lease, [id for id, _ in ended])
 
 
 def fail_claimed(tx: Connection, failures: Sequence[tuple[str, str]], *, lease: str) -> None:
@@ -67,19 +71,21 @@ def fail_claimed(tx: Connection, failures: Sequence[tuple[str, str]], *, lease: 
     end_claimed(tx, failures, Status.FAILED, lease)
 
 
-#: End what is ``{held}`` and past its time to live.
-EXPIRE = f"""
+_EXPIRE = f"""
 UPDATE messages SET status = {ending_status("'expired'")},
     error = {ending_error("'its time to live passed before it could be sent'")}, {ENDED}
-FROM {{rows}} WHERE messages.id = p.id AND {{held}} AND messages.expires_at <= {{now}}
+FROM {{held}} WHERE {_HELD} AND messages.expires_at <= {{now}}
 RETURNING messages.id
 """  # noqa: S608 - our own words
 
 
-def expire_claimed(tx: Connection, ids: Sequence[str], *, lease: str) -> list[str]:
-    """End those of the claimed messages whose time to live has passed by the database's clock."""
+def expire_unposted(tx: Connection, ids: Sequence[str], *, lease: str) -> list[str]:
+    """End those of the lease's messages whose time to live has passed by the database's clock.
+
+    Also where an attempt is open: none of them was POSTed.
+    """
     if not ids:
         return []
-    sql = EXPIRE.format(now=now_sql(tx), rows=table(tx, IDS), held=_CLAIMED)
+    sql = _EXPIRE.format(now=now_sql(tx), held=held(tx, table(tx, IDS)))
     rows = tx.execute(statement(sql), bound(tx, IDS, [(id,) for id in ids]) | {"lease": lease})
     return [str(id) for id in rows.scalars()]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, func, insert, or_, select, text, update
+from sqlalchemy import ColumnElement, Connection, delete, func, insert, or_, select, text, update
 
 from bulksend.ledger import counters, operator_log
 from bulksend.ledger.campaigns import DIRECT_PREFIX
@@ -17,13 +17,14 @@ from bulksend.ledger.clock import current_ms, read_clock
 from bulksend.ledger.database import among, prefer_indexes, set_statement_timeout
 from bulksend.ledger.endings import RESTORED, WIPED_PAYLOAD, WORKER_LOST
 from bulksend.ledger.ids import new_id
+from bulksend.ledger.in_flight import IS_IN_FLIGHT
 from bulksend.ledger.schema import (
-    HELD_SQL,
     LIVE_UPLOADS_SQL,
     UNKNOWN_SQL,
     WAITING_SQL,
     attempts,
     campaigns,
+    in_flight,
     messages,
     plans,
     uploads,
@@ -33,7 +34,6 @@ from bulksend.messaging.states import LEFT, CampaignStatus, Status
 from bulksend.messaging.units import NEVER_MS
 
 _WAITING = text(f"messages.{WAITING_SQL}")
-_HELD = text(f"messages.{HELD_SQL}")
 
 
 def _maybe_sent(now: int) -> ColumnElement[bool]:
@@ -49,8 +49,9 @@ def count(tx: Connection, now: int) -> dict[str, int]:
     """How many messages ``mark`` and ``close_held`` would make unknown, by kind."""
     set_statement_timeout(tx, 0)
     found: dict[str, int] = {}
-    for condition in ([_WAITING, _maybe_sent(now)], [_HELD]):
-        rows = tx.execute(select(messages.c.kind, func.count()).where(*condition).group_by(messages.c.kind))
+    for condition in ([~IS_IN_FLIGHT, _maybe_sent(now)], [IS_IN_FLIGHT]):
+        by_kind = select(messages.c.kind, func.count()).where(_WAITING, *condition)
+        rows = tx.execute(by_kind.group_by(messages.c.kind))
         for kind, n in rows:
             found[kind] = found.get(kind, 0) + n
     return found
@@ -64,25 +65,14 @@ def campaigns_to_mark(tx: Connection) -> list[str]:
 
 def close_held(tx: Connection) -> int:
     """End what workers held: their leases are of another time, and so is what their flight records say of it."""
-    sending = [
-        str(id)
-        for id in tx.execute(
-            select(messages.c.id).where(_HELD, messages.c.status == Status.SENDING.value)
-        ).scalars()
-    ]
     lost = select(messages.c.id).where(text(f"messages.{UNKNOWN_SQL}")).scalar_subquery()
-    was_open = attempts.c.outcome.is_(None) & among(tx, attempts.c.message_pk, sending)
     was_lost = (attempts.c.outcome == "unknown") & (attempts.c.error == WORKER_LOST)
-    tx.execute(
-        update(attempts).where(was_open).values(outcome="unknown", finished_at=current_ms(), error=RESTORED)
-    )
     # A flight record may clear these; it would be one of after the backup.
     tx.execute(update(attempts).where(was_lost, attempts.c.message_pk.in_(lost)).values(error=RESTORED))
-    tx.execute(update(messages).where(among(tx, messages.c.id, sending)).values(**_ended()))
-    claimed = tx.execute(
-        _candidates().where(_HELD, messages.c.status == Status.CLAIMED.value).with_for_update()
-    ).mappings()
-    return len(sending) + _doubt(tx, claimed.all())
+    found = tx.execute(_candidates().where(_WAITING, IS_IN_FLIGHT).with_for_update(of=messages)).mappings()
+    doubted = _doubt(tx, found.all())
+    tx.execute(delete(in_flight))
+    return doubted
 
 
 def mark(tx: Connection, campaign_id: str, now: int, limit: int) -> int:
@@ -211,7 +201,6 @@ def _ended() -> dict[str, Any]:
     return {
         "status": Status.UNKNOWN.value,
         "error": RESTORED,
-        "owner": None,
         "gate": None,
         "gate_until": None,
         "ended_at": current_ms(),

@@ -32,7 +32,7 @@ from bulksend.ledger.clock import read_clock
 from bulksend.ledger.database import among, prefer_indexes, rows_changed
 from bulksend.ledger.ids import lowest_at
 from bulksend.ledger.legal_holds import Held
-from bulksend.ledger.schema import campaigns, inbound_messages, messages, metadata
+from bulksend.ledger.schema import attempts, campaigns, inbound_messages, messages, metadata
 from bulksend.messaging.retention import DAY_MS, Due, Retention
 from bulksend.messaging.states import CampaignStatus, Kind, Status
 
@@ -249,9 +249,10 @@ def _delete_campaign(tx: Connection, id: str, most: int) -> int:
 
 def _belonging_to(parent: Table) -> list[tuple[Table, Column[str]]]:
     """The tables, each with its column, whose rows point to rows of ``parent``."""
-    return [
+    pointing = [
         (table, key.parent)
         for table in metadata.sorted_tables
         for key in table.foreign_keys
         if key.column.table is parent
     ]
+    return [*pointing, (attempts, attempts.c.message_pk)] if parent is messages else pointing

@@ -9,7 +9,6 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
-    Column,
     ColumnElement,
     Connection,
     RowMapping,
@@ -28,11 +27,12 @@ from bulksend.ledger import counters
 from bulksend.ledger.campaigns import DIRECT_PREFIX
 from bulksend.ledger.database import among, prefer_indexes
 from bulksend.ledger.ids import NEAR_MS, instant_of, is_id, lowest_at
+from bulksend.ledger.in_flight import has_status, shown
 from bulksend.ledger.schema import attempts, campaigns, installation, messages, receipts
 from bulksend.messaging.audience import Audience
 from bulksend.messaging.masking import mask_digits
 from bulksend.messaging.number_forms import number_forms
-from bulksend.messaging.states import Kind, Status
+from bulksend.messaging.states import HELD, Kind, Status
 
 #: Ids and ``queued_at`` follow the database's clock. The ids of an older installation followed another clock: for them
 #: a range of ids is this much wider.
@@ -46,9 +46,8 @@ SENDERS_SEEN = 3_000
 _STILL_OPEN = 2**47
 
 #: The columns of ``messages find``, without content and variables.
-COLUMNS = [
-    messages.c[name]
-    for name in (
+COLUMNS = shown(
+    (
         "id",
         "campaign_id",
         "row",
@@ -74,7 +73,7 @@ COLUMNS = [
         "purpose",
         "superseded_by",
     )
-]
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +99,7 @@ def find(tx: Connection, query: Query, *, limit: int, before: str | None = None)
     if before is not None:
         before = _check_id(before)
     older = [] if before is None else [messages.c.id < before]
-    if not (query.phone or query.message_id or query.request_id):
+    if not (query.phone or query.message_id or query.request_id or query.status in HELD):
         # All messages of a campaign have its kind, and those of one with a sender its sender.
         narrowed = [*conditions(tx, replace(query, kind=None, sender=None)), *older]
         if query.campaign_id is not None:
@@ -146,7 +145,7 @@ def by_ids(tx: Connection, ids: Sequence[str]) -> list[RowMapping]:
     return _by_ids(tx, COLUMNS, ids)[::-1]
 
 
-def _by_ids(tx: Connection, columns: Sequence[Column[Any]], ids: Sequence[str]) -> list[RowMapping]:
+def _by_ids(tx: Connection, columns: Sequence[ColumnElement[Any]], ids: Sequence[str]) -> list[RowMapping]:
     """The messages of these ids, in the order of the ids."""
     rows = tx.execute(select(*columns).where(among(tx, messages.c.id, ids))).mappings().all()
     return sorted(rows, key=lambda row: str(row["id"]))
@@ -298,14 +297,13 @@ def conditions(tx: Connection, query: Query) -> Iterator[ColumnElement[bool]]:
     if query.message_id is not None:
         yield messages.c.message_id == query.message_id
     if query.request_id is not None:
-        # A message has its newest request id, its attempts have each. A union: OR would read every row.
-        newest = select(messages.c.id).where(messages.c.request_id == query.request_id)
-        each = select(attempts.c.message_pk).where(attempts.c.request_id == query.request_id)
-        yield messages.c.id.in_(union_all(newest, each))
+        yield messages.c.id.in_(
+            select(attempts.c.message_pk).where(attempts.c.request_id == query.request_id)
+        )
     if query.campaign_id is not None:
         yield messages.c.campaign_id == query.campaign_id
     if query.status is not None:
-        yield messages.c.status == query.status
+        yield has_status(tx, Status(query.status))
     if query.kind is not None:
         yield messages.c.kind == query.kind
     if query.sender is not None:
@@ -366,7 +364,9 @@ def audience(
 def _failed_with(code: int) -> ColumnElement[bool]:
     """Whether the answer to the newest attempt, or a receipt, has the code."""
     newest = select(attempts.c.id).where(
-        attempts.c.id == messages.c.attempt_id, attempts.c.whatsapp_code == code
+        attempts.c.message_pk == messages.c.id,
+        attempts.c.id == messages.c.attempt_id,
+        attempts.c.whatsapp_code == code,
     )
     receipt = select(receipts.c.id).where(
         receipts.c.message_pk == messages.c.id, receipts.c.status == "failed", receipts.c.code == str(code)
@@ -377,7 +377,7 @@ def _failed_with(code: int) -> ColumnElement[bool]:
 def _next_of_campaign(
     tx: Connection,
     campaign_id: str,
-    columns: Sequence[Column[Any]],
+    columns: Sequence[ColumnElement[Any]],
     statuses: Sequence[str],
     conditions: Sequence[ColumnElement[bool]],
     after: str | None,

@@ -11,6 +11,7 @@ from bulksend.errors import InvalidValue, SenderNotFound
 from bulksend.ledger import operator_log
 from bulksend.ledger.clock import current_ms
 from bulksend.ledger.database import among, insert_if_new, rows_changed
+from bulksend.ledger.in_flight import posts_since
 from bulksend.ledger.schema import attempts, messages, senders
 from bulksend.messaging.account_quota import AccountQuota, account_quota
 from bulksend.messaging.typos import one_edit_away
@@ -147,13 +148,13 @@ def recent_recipients(tx: Connection, day_ms: int = 86_400_000) -> list[tuple[st
     found = all_senders(tx)
     if account_quota(found).limit is None:
         return None
-    return [
-        (recipient, at)
-        for sender in found
-        for recipient, at in tx.execute(
-            select(messages.c.recipient, func.max(attempts.c.started_at))
-            .select_from(attempts.join(messages, attempts.c.message_pk == messages.c.id))
-            .where(attempts.c.sender == sender.phone, attempts.c.started_at > current_ms() - day_ms)
+    people: list[tuple[str, int]] = []
+    for sender in found:
+        posts = posts_since(tx, sender.phone, current_ms() - day_ms)
+        by_person = (
+            select(messages.c.recipient, func.max(posts.c.started_at))
+            .join_from(posts, messages, posts.c.message_pk == messages.c.id)
             .group_by(messages.c.recipient)
         )
-    ]
+        people += [(recipient, at) for recipient, at in tx.execute(by_person)]
+    return people

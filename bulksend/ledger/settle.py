@@ -1,4 +1,4 @@
-"""Settle: close attempts and move their messages on, hundreds at a time.
+"""Settle: end attempts and move their messages on, hundreds at a time.
 
 A result is the truth about its attempt whenever it comes, also after a rescue took the message for unknown.
 Every function may be repeated after a COMMIT whose answer was lost.
@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, bindparam, update
 
+from bulksend.ledger import in_flight
 from bulksend.ledger.bulk_parameters import IDS, bound, named, statement, storable, table
 from bulksend.ledger.campaigns import reopen
 from bulksend.ledger.clock import now_sql
@@ -59,21 +60,10 @@ _COLUMNS = {
     "bytes_sent": "boolean",
     "reply_began": "boolean",
 }
-# A worker's result replaces a rescue's, also when both are unknown: ``leases.reap`` clears only attempts with the error
-# of a lost worker.
-_CLOSE = f"""
-UPDATE attempts SET outcome = p.outcome, finished_at = {{now}}, http_status = p.http_status,
-    ret_code = p.ret_code, whatsapp_code = p.whatsapp_code, vendor_message = p.vendor_message,
-    request_id = p.request_id, message_id = p.message_id, latency_ms = p.latency_ms,
-    bytes_sent = p.bytes_sent, reply_began = p.reply_began, error = p.attempt_error
-FROM {{rows}} WHERE attempts.id = p.attempt_id AND (attempts.outcome IS NULL
-  OR (attempts.outcome = 'unknown' AND (p.outcome <> 'unknown' OR attempts.error = '{WORKER_LOST}')))
-"""  # noqa: S608 - our own words
-# A code that a rescue has wiped cannot be sent again unless its worker still has it (``_restore_payloads``); a result
-# from the spool does not bring it, since the spool holds no content.
+# Of a message whose content a rescue has wiped, none can be sent again, unless its worker still has the content
+# (``_restore_payloads``); a result from the spool does not bring it, since the spool holds no content.
 _WIPED = "(NOT p.ended AND messages.payload IS NULL)"
-_SETTLE = f"""
-UPDATE messages SET owner = NULL, gate = NULL, gate_until = NULL,
+_MOVED = f"""gate = NULL, gate_until = NULL,
     status = CASE WHEN {_WIPED} THEN 'failed' ELSE p.status END,
     due_at = COALESCE(p.due_at, messages.due_at), tries = p.tries, waits = p.waits,
     error = CASE WHEN {_WIPED} THEN 'its content was wiped when its worker was lost: ' ELSE '' END || p.error,
@@ -81,9 +71,51 @@ UPDATE messages SET owner = NULL, gate = NULL, gate_until = NULL,
     request_id = COALESCE(p.request_id, messages.request_id), ret_code = p.ret_code,
     accepted_at = CASE WHEN p.status = 'accepted' THEN {{now}} ELSE messages.accepted_at END,
     ended_at = CASE WHEN p.ended OR {_WIPED} THEN {{now}} ELSE NULL END,
-    payload = CASE WHEN p.ended THEN {WIPED_PAYLOAD} ELSE messages.payload END
-FROM {{rows}} WHERE messages.id = p.id AND messages.attempt_id = p.attempt_id
-  AND messages.status IN ('sending', 'unknown')
+    payload = CASE WHEN p.ended THEN {WIPED_PAYLOAD} ELSE messages.payload END"""
+_COUNTED = "attempts = messages.attempts + 1, attempt_id = p.attempt_id, sent_at = f.started_at"
+# The attempt of a message is counted once, whatever another transaction did to its row in flight meanwhile.
+_IS_OPEN = """messages.id = p.id AND f.attempt_id = p.attempt_id
+  AND messages.attempt_id IS DISTINCT FROM p.attempt_id"""
+#: The attempt of a message that waits, as its worker left it, has ended.
+_LAND = f"""
+UPDATE messages SET {_COUNTED}, {_MOVED} FROM {{held}}
+WHERE {_IS_OPEN} AND (messages.status IN ('queued', 'retry')) IS TRUE
+"""  # noqa: S608 - our own words
+#: The same of one that a person, its time to live or evidence moved meanwhile: ``apply_evidence`` says what follows.
+_COUNT = f"UPDATE messages SET {_COUNTED} FROM {{held}} WHERE {_IS_OPEN}"  # noqa: S608 - our own words
+_RESULTS = (
+    *("outcome", "http_status", "ret_code", "whatsapp_code", "vendor_message", "request_id", "message_id"),
+    *("latency_ms", "bytes_sent", "reply_began"),
+)
+_WRITE = f"""
+INSERT INTO attempts (id, message_pk, n, sender, owner, started_at, worker, finished_at, error, {", ".join(_RESULTS)})
+SELECT p.attempt_id, p.id, {{counted}}, COALESCE(w.name, ''), {{now}}, p.attempt_error,
+    {", ".join(f"p.{name}" for name in _RESULTS)}
+FROM {{landed}} LEFT JOIN workers w ON w.id = {{owner}}
+"""  # noqa: S608 - our own words
+_JUST_COUNTED = (
+    "{held} JOIN messages m ON m.id = p.id AND m.attempt_id = p.attempt_id AND m.attempt_id = f.attempt_id"
+)
+_LAND_IN_ONE = """
+WITH landed AS ({land} RETURNING p.*, messages.attempts AS n, messages.sender, f.owner, f.started_at),
+    written AS ({write}),
+    gone AS (DELETE FROM in_flight USING landed WHERE in_flight.message_pk = landed.id)
+SELECT CAST(attempt_id AS text) FROM landed
+"""
+
+# A worker's result replaces a rescue's, also when both are unknown: ``leases.reap`` clears only attempts with the error
+# of a lost worker.
+_CLOSE = f"""
+UPDATE attempts SET outcome = p.outcome, finished_at = {{now}}, http_status = p.http_status,
+    ret_code = p.ret_code, whatsapp_code = p.whatsapp_code, vendor_message = p.vendor_message,
+    request_id = p.request_id, message_id = p.message_id, latency_ms = p.latency_ms,
+    bytes_sent = p.bytes_sent, reply_began = p.reply_began, error = p.attempt_error
+FROM {{rows}} WHERE attempts.message_pk = p.id AND attempts.id = p.attempt_id AND attempts.outcome = 'unknown'
+  AND (p.outcome <> 'unknown' OR attempts.error = '{WORKER_LOST}')
+"""  # noqa: S608 - our own words
+_SETTLE = f"""
+UPDATE messages SET {_MOVED}
+FROM {{rows}} WHERE messages.id = p.id AND messages.attempt_id = p.attempt_id AND messages.status = 'unknown'
 """  # noqa: S608 - our own words
 
 
@@ -95,11 +127,12 @@ FROM {rows} WHERE messages.id = p.id AND messages.attempt_id = p.attempt_id
 """
 
 
-#: Marks the answer of an attempt that came after a later attempt had begun, so that receipts find it by its MessageId.
+#: Marks the answer of an attempt whose message has the MessageId of another one, so that receipts find it by its own.
 _MARK_EARLIER = """
-UPDATE attempts SET error = 'its answer came after a later attempt had begun'
-FROM {rows} WHERE attempts.id = p.attempt_id AND attempts.outcome = 'accepted' AND attempts.error IS NULL
-  AND EXISTS (SELECT 1 FROM messages m WHERE m.id = p.id AND m.attempt_id <> p.attempt_id)
+UPDATE attempts SET error = 'its message has the MessageId of another attempt'
+FROM {rows} WHERE attempts.message_pk = p.id AND attempts.id = p.attempt_id
+  AND attempts.outcome = 'accepted' AND attempts.error IS NULL
+  AND EXISTS (SELECT 1 FROM messages m WHERE m.id = p.id AND m.message_id <> attempts.message_id)
 """
 
 
@@ -128,11 +161,6 @@ def _restore_payloads(tx: Connection, settlements: Sequence[Settlement]) -> None
         tx.execute(_RESTORE_PAYLOAD, wiped)
 
 
-_SETTLE_AT_ONCE = """
-WITH settled AS ({settled} RETURNING p.*), closed AS ({closed}) SELECT CAST(attempt_id AS text) FROM settled
-"""
-
-
 def settle_in_one_statement(tx: Connection, settlements: Sequence[Settlement]) -> frozenset[str]:
     """``settle`` as one statement without a transaction, for accepted messages that are where their worker left them.
 
@@ -142,27 +170,47 @@ def settle_in_one_statement(tx: Connection, settlements: Sequence[Settlement]) -
     if any(s.status is not Status.ACCEPTED for s in settlements):
         return frozenset()
     now = now_sql(tx)
-    settled = _SETTLE.format(now=now, rows=table(tx, _COLUMNS))
-    closed = _CLOSE.format(now=now, rows="settled AS p")
-    sql = _SETTLE_AT_ONCE.format(settled=settled, closed=closed)
+    sql = _LAND_IN_ONE.format(
+        land=_LAND.format(now=now, held=in_flight.held(tx, table(tx, _COLUMNS))),
+        write=_WRITE.format(
+            now=now, counted="p.n, p.sender, p.owner, p.started_at", landed="landed p", owner="p.owner"
+        ),
+    )
     return frozenset(tx.execute(statement(sql), bound(tx, _COLUMNS, [*map(_row, settlements)])).scalars())
 
 
 def settle(tx: Connection, settlements: Sequence[Settlement]) -> None:
-    """Close attempts and move their messages on, under any lease."""
+    """End attempts and move their messages on, under any lease."""
     if not settlements:
         return
     rows, now = table(tx, _COLUMNS), now_sql(tx)
+    held = in_flight.held(tx, rows)
     parameters = bound(tx, _COLUMNS, [*map(_row, settlements)])
-    tx.execute(statement(_CLOSE.format(now=now, rows=rows)), parameters)
-    _restore_payloads(tx, settlements)
-    moved = rows_changed(tx, statement(_SETTLE.format(now=now, rows=rows)), parameters)
-    if moved < len(settlements):
-        tx.execute(statement(_NAME.format(rows=rows)), parameters)
-        tx.execute(statement(_MARK_EARLIER.format(rows=rows)), parameters)
-    if moved < len(settlements) or any(s.status is not Status.ACCEPTED for s in settlements):
+
+    def run(sql: str, **parts: str) -> int:
+        return rows_changed(tx, statement(sql.format(rows=rows, held=held, now=now, **parts)), parameters)
+
+    landed = run(_LAND)
+    is_all = landed == len(settlements)
+    if not is_all:
+        landed += run(_COUNT)
+    if landed:
+        run(
+            _WRITE,
+            counted="m.attempts, m.sender, f.owner, f.started_at",
+            landed=_JUST_COUNTED.format(held=held),
+            owner="f.owner",
+        )
+        in_flight.drop_attempts(tx, [s.message for s in settlements], [s.attempt_id for s in settlements])
+    if not is_all:
+        run(_CLOSE)
+        _restore_payloads(tx, settlements)
+        run(_SETTLE)
+        run(_NAME)
+    if not is_all or any(s.status is not Status.ACCEPTED for s in settlements):
         ids = [s.message for s in settlements]
         apply_evidence(tx, ids)
+        run(_MARK_EARLIER)
         _reopen_campaigns(tx, ids)
 
 

@@ -2,7 +2,7 @@
 
 ``roll_up`` adds what is new, each thing once: its marks move in the transaction of its sums. Messages come from the
 events in the order of their numbers, each in the hour in which it entered a status. Attempts come in the order of their
-starts, once they are closed; the oldest open one holds back the later ones, until its worker or a rescue closes it.
+starts, once they have ended; the oldest open one holds back the later ones, until its worker or a rescue settles it.
 The same sums stand by day, and by hour without country and code, so that a page of months reads some thousand rows.
 """
 
@@ -18,7 +18,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, Subquery, Table, bindparam, func, select, union_all
 
 from bulksend.ledger import events as events_room
-from bulksend.ledger import installation
+from bulksend.ledger import in_flight, installation
 from bulksend.ledger.bulk_parameters import statement
 from bulksend.ledger.clock import read_clock
 from bulksend.ledger.database import among, dialect_insert, prefer_indexes
@@ -130,7 +130,8 @@ _ENTERINGS = """
 SELECT e.type, e.at, e.data, m.kind, m.sender, m.recipient, m.accepted_at, m.delivered_at, m.ret_code, CASE
     WHEN e.type = 'message.failed' OR e.data IS NOT NULL THEN COALESCE(
       (SELECT max(r.code) FROM receipts r WHERE r.message_pk = m.id AND r.status = 'failed' AND r.code <> ''),
-      (SELECT CAST(a.whatsapp_code AS text) FROM attempts a WHERE a.id = m.attempt_id)) END AS failed_by
+      (SELECT CAST(a.whatsapp_code AS text) FROM attempts a
+        WHERE a.message_pk = m.id AND a.id = m.attempt_id)) END AS failed_by
 FROM events e {join}
 WHERE e.{number} > :after AND e.{number} <= :upto AND e.type LIKE 'message.%' AND e.type <> :undelivered
 """
@@ -196,8 +197,12 @@ SELECT phone FROM found WHERE phone IS NOT NULL
 
 
 def _add_attempts(tx: Connection, sums: _Sums, lag_ms: int) -> tuple[int, bool]:
-    """How many closed attempts were added; whether there are further ones."""
+    """How many attempts were added; whether there are further ones."""
     begin, settled = _mark(tx, _ATTEMPTS_MARK), read_clock(tx) - lag_ms
+    # Before the attempts are read: what is settled meanwhile is among them.
+    oldest_open = in_flight.oldest_open(tx)
+    if oldest_open is not None:
+        settled = min(settled, oldest_open)
     phones = list(tx.execute(statement(_SENDERS)).scalars())
     if settled <= begin:
         return 0, False
@@ -206,12 +211,10 @@ def _add_attempts(tx: Connection, sums: _Sums, lag_ms: int) -> tuple[int, bool]:
     if not rows:
         first = _first_after(tx, phones, end)
         end = settled if first is None else min(first, settled)
-    end = min([end, *(row.started_at for row in rows if row.outcome is None)])
-    closed = [row for row in rows if row.started_at < end]
-    for row in closed:
+    for row in rows:
         _add_attempt(sums, row)
     _set_mark(tx, _ATTEMPTS_MARK, end)
-    return len(closed), begin < end < settled
+    return len(rows), begin < end < settled
 
 
 def _end_of_attempts(tx: Connection, phones: Sequence[str], begin: int, end: int) -> int:

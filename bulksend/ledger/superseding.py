@@ -19,6 +19,7 @@ from bulksend.ledger.clock import now_sql, read_clock
 from bulksend.ledger.database import among, prefer_indexes
 from bulksend.ledger.endings import end_unsent, listed
 from bulksend.ledger.ids import NEAR_MS, instant_of, lowest_at
+from bulksend.ledger.in_flight import IS_IN_FLIGHT, OPEN
 from bulksend.ledger.schema import (
     HELD_CODES_SQL,
     SCHEDULED_CODES_SQL,
@@ -50,8 +51,8 @@ _WAITS, _SENT = "a", "s"
 #: A newer code that has gone out, or may have.
 _GONE = f"n.status IN ({listed(SENT | {Status.UNKNOWN})})"
 #: A newer code that can still be sent. One that is scheduled for later holds nothing before its time.
-_LIVE = f"""(n.status = 'sending' OR (n.status IN ('queued', 'retry', 'claimed')
-    AND {_N_SINCE} <= {{now}} AND (n.expires_at IS NULL OR n.expires_at > {{now}})))"""
+_LIVE = f"""(n.status IN ('queued', 'retry') AND ({OPEN.format(message="n")}
+    OR ({_N_SINCE} <= {{now}} AND (n.expires_at IS NULL OR n.expires_at > {{now}}))))"""
 #: The mark of the newest code and its id, of those that {which} names. Subqueries with their own maximum, so that each
 #: is one lookup in an index, with any statistics.
 _NEWEST = f"""
@@ -135,7 +136,7 @@ class Walk:
         """Look at the next of them; the numbers of ended, held and freed ones."""
         prefer_indexes(tx)
         columns = messages.c.id, messages.c.recipient, messages.c.gate
-        wanted = select(*columns).where(self._which).order_by(messages.c.id).limit(limit)
+        wanted = select(*columns).where(self._which, ~IS_IN_FLIGHT).order_by(messages.c.id).limit(limit)
         if self._after is not None:
             wanted = wanted.where(messages.c.id > self._after)
         found = [(str(id), recipient, gate) for id, recipient, gate in tx.execute(wanted)]

@@ -17,12 +17,13 @@ from bulksend.ledger import exclusions, superseding, suppressions
 from bulksend.ledger.bulk_parameters import IDS, bound, statement, table
 from bulksend.ledger.claim import Claimed
 from bulksend.ledger.clock import now_sql, read_clock
-from bulksend.ledger.endings import apply_evidence, listed
+from bulksend.ledger.endings import listed
+from bulksend.ledger.in_flight import OPEN, drop_ended
 from bulksend.ledger.person_keys import person_key
-from bulksend.ledger.release import EXPIRE, Release, end_claimed, expire_claimed, release
+from bulksend.ledger.release import Release, end_claimed, expire_unposted, release
 from bulksend.messaging.exclusions import Cap
 from bulksend.messaging.number_forms import number_forms
-from bulksend.messaging.states import SENT, Kind, Status
+from bulksend.messaging.states import SENT, WAITING, Kind, Status
 
 _ATTEMPT = {"id": "uuid", "attempt_id": "uuid"}
 
@@ -50,29 +51,18 @@ class Opened:
     """Newer codes that wait, of held ones: theirs is the turn that the older ones do not take."""
 
 
-# In all these statements ``IS TRUE`` keeps PostgreSQL from the index of owners, by which it would compare every message
-# that a worker holds with every id: releasing 4,000 took 18 s.
+#: An attempt starts at the instant at which its time to live was checked. IS TRUE: PostgreSQL looks the message up by
+#: its key, and not among all that wait.
 _OPEN = """
-UPDATE messages SET status = 'sending', attempt_id = p.attempt_id, attempts = p.n, sent_at = {now}
-FROM {rows}
-WHERE messages.id = p.id AND (messages.owner = :lease) IS TRUE
-  AND (messages.status = 'claimed' OR (messages.status = 'sending' AND messages.attempt_id = p.attempt_id)) IS TRUE
-  AND (messages.expires_at IS NULL OR messages.expires_at > {now})
+UPDATE in_flight SET attempt_id = p.attempt_id, started_at = {now}
+FROM {rows}, messages m
+WHERE in_flight.message_pk = p.id AND m.id = p.id AND in_flight.owner = :lease
+  AND (in_flight.attempt_id IS NULL OR in_flight.attempt_id = p.attempt_id)
+  AND (m.status IN ('queued', 'retry')) IS TRUE AND (m.expires_at IS NULL OR m.expires_at > {now})
   AND EXISTS (SELECT 1 FROM workers w WHERE w.id = :lease AND w.lease_until > {now} AND w.ended_at IS NULL)
   {unless}
-RETURNING messages.id, messages.attempt_id, messages.attempts, messages.sender, messages.sent_at
+RETURNING CAST(in_flight.attempt_id AS text) AS attempt_id
 """
-_OPEN_COLUMNS = {"id": "uuid", "attempt_id": "uuid", "n": "integer"}
-_ATTEMPTS_INTO = "attempts (message_pk, id, n, sender, started_at, owner, worker)"
-#: An attempt starts at the instant at which its time to live was checked.
-_WRITE_AHEAD = f"""
-opened AS ({_OPEN}), written AS (
-    INSERT INTO {_ATTEMPTS_INTO} SELECT opened.*, CAST(:lease AS uuid), :worker FROM opened
-    ON CONFLICT (id) DO NOTHING)
-SELECT CAST(attempt_id AS text) FROM opened
-"""  # noqa: S608 - our own words
-#: SQLite writes to one table in a statement.
-_WRITE_SQLITE = f"INSERT INTO {_ATTEMPTS_INTO} VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING"  # noqa: S608 - our own words
 
 
 def open_attempts(
@@ -80,7 +70,6 @@ def open_attempts(
     openings: Sequence[Opening],
     *,
     lease: str,
-    worker: str,
     account: str,
     caps: Mapping[str, Cap] = MappingProxyType({}),
 ) -> Opened:
@@ -92,9 +81,6 @@ def open_attempts(
     blocked = _blocked(tx, openings, account, caps)
     for id in _open_already(tx, [o for o in openings if o.message.id in blocked]):
         del blocked[id]
-    clear = [o for o in openings if o.message.id not in blocked]
-    opened = _open(tx, clear, lease, worker)
-    rest = [o for o in clear if o.attempt_id not in opened]
     by_status: dict[Status, list[str]] = {status: [] for status in (*_ENDINGS, Status.QUEUED)}
     for id, block in blocked.items():
         by_status[block.status].append(id)
@@ -105,9 +91,16 @@ def open_attempts(
     release(
         tx, _releases(tx, {id: blocked[id].why for id in by_status[Status.QUEUED]}, expiries), lease=lease
     )
+    clear = [o for o in openings if o.message.id not in blocked]
+    expired = expire_unposted(tx, [o.message.id for o in clear], lease=lease)
+    # Last, as a transaction changes the rows of messages before those in flight.
+    opened = _open(tx, clear, lease)
+    rest = [o.message.id for o in clear if o.attempt_id not in opened]
+    expired += expire_unposted(tx, rest, lease=lease)
+    drop_ended(tx, lease, rest)
     return Opened(
-        frozenset(opened),
-        [*expire_claimed(tx, [o.message.id for o in rest], lease=lease), *_close_late(tx, rest, lease)],
+        opened,
+        expired,
         by_status[Status.SUPPRESSED],
         by_status[Status.CANCELLED],
         by_status[Status.QUEUED],
@@ -129,10 +122,9 @@ def _releases(tx: Connection, gates: Mapping[str, str], expiries: Mapping[str, i
     ]
 
 
-_OPEN_ALREADY = """
-SELECT m.id FROM messages AS m JOIN {rows} ON p.id = m.id
-WHERE m.status = 'sending' AND m.attempt_id = p.attempt_id
-"""
+_OPEN_ALREADY = (
+    "SELECT f.message_pk FROM {rows} JOIN in_flight f ON f.message_pk = p.id AND f.attempt_id = p.attempt_id"
+)
 
 
 def _open_already(tx: Connection, openings: Sequence[Opening]) -> list[str]:
@@ -140,34 +132,7 @@ def _open_already(tx: Connection, openings: Sequence[Opening]) -> list[str]:
     if not openings:
         return []
     sql = _OPEN_ALREADY.format(rows=table(tx, _ATTEMPT))
-    rows = bound(tx, _ATTEMPT, [(o.message.id, o.attempt_id) for o in openings])
-    return [str(id) for id in tx.execute(statement(sql), rows).scalars()]
-
-
-_OPENED = (
-    "(messages.owner = :lease AND messages.status = 'sending') IS TRUE AND messages.attempt_id = p.attempt_id"
-)
-_CLOSE_LATE_ATTEMPTS = """
-UPDATE attempts SET outcome = 'not_sent', finished_at = {now}, bytes_sent = {false}, reply_began = {false},
-    error = 'its time to live passed before the POST'
-FROM {rows} WHERE attempts.id = p.attempt_id AND attempts.outcome IS NULL
-"""
-
-
-def _close_late(tx: Connection, openings: Sequence[Opening], lease: str) -> list[str]:
-    """End the messages whose attempt an earlier COMMIT opened, and whose time to live passed before its answer came."""
-    if not openings:
-        return []
-    rows = table(tx, _ATTEMPT)
-    named = bound(tx, _ATTEMPT, [(o.message.id, o.attempt_id) for o in openings])
-    sql = EXPIRE.format(rows=rows, now=now_sql(tx), held=_OPENED)
-    ended = {str(id) for id in tx.execute(statement(sql), named | {"lease": lease}).scalars()}
-    if ended:
-        sql = _CLOSE_LATE_ATTEMPTS.format(rows=rows, now=now_sql(tx), false="false")
-        late = [(o.message.id, o.attempt_id) for o in openings if o.message.id in ended]
-        tx.execute(statement(sql), bound(tx, _ATTEMPT, late))
-        apply_evidence(tx, sorted(ended))
-    return sorted(ended)
+    return [str(id) for id in tx.execute(statement(sql), _attempt_rows(tx, openings)).scalars()]
 
 
 def open_in_one_statement(
@@ -175,7 +140,6 @@ def open_in_one_statement(
     openings: Sequence[Opening],
     *,
     lease: str,
-    worker: str,
     account: str,
     caps: Mapping[str, Cap] = MappingProxyType({}),
 ) -> frozenset[str] | None:
@@ -185,37 +149,31 @@ def open_in_one_statement(
     cancellation, suppression or cap may concern one of the messages and that nothing was changed: ``open_attempts``
     for all. Not for SQLite, which writes to one table in a statement.
     """
-    blockers, blocker_parameters = _blockers(tx, openings, account, caps)
-    opening, parameters = _opening(tx, openings, lease, worker)
-    opening = opening.format(unless="AND NOT EXISTS (SELECT 1 FROM blockers)")
-    sql = f"WITH blockers AS MATERIALIZED ({blockers}), {opening} UNION ALL SELECT NULL FROM blockers"  # noqa: S608 - our own words
-    found = list(tx.execute(statement(sql), blocker_parameters | parameters).scalars())
+    blockers, parameters = _blockers(tx, openings, account, caps)
+    opened = _opening(tx, "AND NOT EXISTS (SELECT 1 FROM blockers)")
+    sql = f"""WITH blockers AS MATERIALIZED ({blockers}), opened AS ({opened})
+        SELECT attempt_id FROM opened UNION ALL SELECT NULL FROM blockers"""  # noqa: S608 - our own words
+    found = list(
+        tx.execute(statement(sql), parameters | _attempt_rows(tx, openings) | {"lease": lease}).scalars()
+    )
     return None if None in found else frozenset(found)
 
 
-def _opening(
-    tx: Connection, openings: Sequence[Opening], lease: str, worker: str
-) -> tuple[str, dict[str, str]]:
-    """The statement that opens, with ``{unless}`` left open and without WITH, and its parameters."""
-    rows = bound(tx, _OPEN_COLUMNS, [(o.message.id, o.attempt_id, o.message.attempts + 1) for o in openings])
-    sql = _OPEN if tx.dialect.name == "sqlite" else _WRITE_AHEAD
-    sql = sql.format(rows=table(tx, _OPEN_COLUMNS), now=now_sql(tx), unless="{unless}")
-    return sql, rows | {"lease": lease, "worker": worker[:100]}
-
-
-def _open(tx: Connection, openings: Sequence[Opening], lease: str, worker: str) -> set[str]:
+def _open(tx: Connection, openings: Sequence[Opening], lease: str) -> frozenset[str]:
     """The ids of the attempts that are open now."""
     if not openings:
-        return set()
-    sql, parameters = _opening(tx, openings, lease, worker)
-    sql = sql.format(unless="")
-    found = tx.execute(statement(sql if tx.dialect.name == "sqlite" else f"WITH {sql}"), parameters)
-    if tx.dialect.name != "sqlite":
-        return set(found.scalars())
-    opened = [(*row, lease, worker[:100]) for row in found]
-    if opened:
-        tx.exec_driver_sql(_WRITE_SQLITE, opened)
-    return {row[1] for row in opened}
+        return frozenset()
+    rows = _attempt_rows(tx, openings) | {"lease": lease}
+    return frozenset(tx.execute(statement(_opening(tx, "")), rows).scalars())
+
+
+def _opening(tx: Connection, unless: str) -> str:
+    return _OPEN.format(rows=table(tx, _ATTEMPT), now=now_sql(tx), unless=unless)
+
+
+def _attempt_rows(tx: Connection, openings: Sequence[Opening]) -> dict[str, str]:
+    """The parameters of a table of ``_ATTEMPT``."""
+    return bound(tx, _ATTEMPT, [(o.message.id, o.attempt_id) for o in openings])
 
 
 #: Everything that may block a message of a batch, in one round trip.
@@ -234,8 +192,9 @@ UNION ALL SELECT z.scope, z.subject, z.reason FROM ({suppressing}) AS z
 _OVER_CAP = f"""
 UNION ALL SELECT 'cap', z.id, '' FROM (
     SELECT CAST(p.id AS text) AS id FROM {{sent}}
-    WHERE m.id <> p.id AND m.kind = 'marketing' AND m.status IN ({listed(SENT | {Status.SENDING, Status.UNKNOWN})})
-      AND m.sent_at > {{now}} - p.span_ms
+    WHERE m.id <> p.id AND m.kind = 'marketing'
+      AND (m.status IN ({listed(SENT | {Status.UNKNOWN})}) AND m.sent_at > {{now}} - p.span_ms
+           OR m.status IN ({listed(WAITING)}) AND {OPEN.format(message="m")})
     GROUP BY p.id, p.most HAVING count(*) >= p.most) AS z
 """  # noqa: S608 - our own words
 _SENT_TO = {

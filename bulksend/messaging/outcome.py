@@ -127,10 +127,10 @@ class Evidence(NamedTuple):
     """The vendor's own words, at most 500 characters, phone numbers masked."""
     request_id: str = ""
     message_id: str = ""
-    bytes_sent: bool = False
-    """Whether any byte of the request was handed to the kernel for this connection."""
-    reply_began: bool = False
-    """Whether any byte of a reply was read."""
+    bytes_sent: bool | None = False
+    """Whether any byte of the request was handed to the kernel for this connection; None: not known."""
+    reply_began: bool | None = False
+    """Whether any byte of a reply was read; None: not known."""
     error: str = ""
     """The class of the transport's error, never its text."""
 

@@ -58,13 +58,13 @@ class Status(StrEnum):
     """The status of a message."""
 
     QUEUED = "queued"
-    """Taken in, waits for its due time and a worker; intake and rescue put it here, a claim takes it out."""
+    """Taken in, waits for its due time and a worker."""
     RETRY = "retry"
     """As queued, after an attempt that was surely not sent; due again at ``due_at``."""
     CLAIMED = "claimed"
-    """One worker holds it, nothing has left; that worker moves it on, rescue gives it back."""
+    """It waits, one worker holds it, nothing has left; that worker moves it on, rescue gives it back."""
     SENDING = "sending"
-    """An attempt was opened and committed, a POST may be under way; its worker settles it, rescue makes it unknown."""
+    """It waits, its attempt is open, a POST may be under way; its worker settles it, rescue makes it unknown."""
     ACCEPTED = "accepted"
     """The vendor took it and gave a MessageId; receipts move it on."""
     DELIVERED = "delivered"
@@ -89,7 +89,7 @@ S = Status
 
 #: Waits in the ledger, and can be claimed when due.
 WAITING: frozenset[Status] = frozenset({S.QUEUED, S.RETRY})
-#: Held by a worker.
+#: Held by a worker: what a message that waits is shown as while it is in flight. Its own row has neither of them.
 HELD: frozenset[Status] = frozenset({S.CLAIMED, S.SENDING})
 #: Not ended: it waits, or a worker has it.
 LEFT: frozenset[Status] = WAITING | HELD
@@ -101,18 +101,17 @@ ENDED: frozenset[Status] = frozenset(set(Status) - LEFT)
 #: Endings that say it was not sent. An attempt's evidence outranks them, see ``messaging.final_status``.
 UNSENT: frozenset[Status] = frozenset({S.EXPIRED, S.SUPPRESSED, S.CANCELLED, S.SUPERSEDED, S.FAILED})
 
-#: Evidence of an attempt, its answer or a receipt, may move a message to these from every status without a POST under
-#: way, also when a second attempt was asked for or the message counted as not sent.
+#: Evidence of an attempt, its answer or a receipt, may move a message to these from every status, also when a second
+#: attempt was asked for or the message counted as not sent.
 _EVIDENCE = frozenset(SENT | {S.UNKNOWN})
 _FROM_WAITING = UNSENT | _EVIDENCE
 
 MOVES: Mapping[Status, frozenset[Status]] = MappingProxyType(
     {
-        S.QUEUED: _FROM_WAITING | {S.CLAIMED},
-        S.RETRY: _FROM_WAITING | {S.CLAIMED},
-        S.CLAIMED: _FROM_WAITING | {S.QUEUED, S.RETRY, S.SENDING},
-        S.SENDING: frozenset({S.ACCEPTED, S.FAILED, S.RETRY, S.QUEUED, S.UNKNOWN, S.EXPIRED}),
-        S.ACCEPTED: frozenset({S.DELIVERED, S.READ, S.FAILED}),
+        S.QUEUED: _FROM_WAITING | {S.RETRY},
+        S.RETRY: _FROM_WAITING,
+        # Unknown: a receipt says that it was not delivered, and another attempt of it may have gone out.
+        S.ACCEPTED: frozenset({S.DELIVERED, S.READ, S.FAILED, S.UNKNOWN}),
         S.DELIVERED: frozenset({S.READ}),
         S.READ: frozenset(),
         # A person's `campaigns retry` opens it again, on record.

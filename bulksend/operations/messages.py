@@ -41,7 +41,7 @@ _RECEIPT_FIELDS = ("status", "at", "received_at", "code", "why")
 _LISTS = ("attempts", "receipts", "acts")
 CONTENT_HIDDEN = say("the content is shown to the roles that may send")
 #: Fields of the ledger's row that are not shown; ``attempts`` is the list of them instead.
-_HIDDEN = ("owner", "attempt_id", "attempts")
+_HIDDEN = ("attempt_id", "attempts")
 
 
 _FILTERS = ("campaign", "phone", "since", "until", "message_id", "request_id", "status", "kind", "sender")

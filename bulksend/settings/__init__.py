@@ -117,7 +117,7 @@ class Settings(BaseModel):
         30,
         ge=0,
         le=600,
-        description="Time that a stopping worker gives its POSTs in flight to finish, seconds",
+        description="Time that a stopping worker gives its POSTs under way to finish, seconds",
     )
     watchdog_seconds: float = Field(
         60,
@@ -129,7 +129,7 @@ class Settings(BaseModel):
         200,
         ge=2,
         le=10_000,
-        description="Maximum number of POSTs in flight in a worker; a tenth is reserved for one-time codes",
+        description="Maximum number of POSTs under way in a worker; a tenth is reserved for one-time codes",
     )
     not_sent_codes: Annotated[str, AfterValidator(values.not_sent_codes)] | None = Field(
         None,

@@ -16,17 +16,18 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
 import redis
-from sqlalchemy import select
+from sqlalchemy import null, select
 
 from bulksend.ledger import audit, campaigns
 from bulksend.ledger.database import Database
 from bulksend.ledger.key_file import new_encryption_key
-from bulksend.ledger.schema import attempts, messages
+from bulksend.ledger.schema import attempts, in_flight, messages, workers
 from ops.local.process import Process
 from ops.stack import ROOT, Stack, running
 from producer import Producer
@@ -135,14 +136,25 @@ class Site:
             return list(tx.execute(query).mappings())
 
     def attempts(self, campaign: str | None = None) -> list[Mapping[str, Any]]:
-        """Every attempt with its message's due time and kind."""
-        query = select(attempts, messages.c.due_at, messages.c.kind, messages.c.recipient).join(
-            messages, messages.c.id == attempts.c.message_pk
+        """Every attempt, also those that are open, with its message's due time and kind."""
+        of_message = messages.c.due_at, messages.c.kind, messages.c.recipient
+        ended = select(attempts, *of_message).join(messages, messages.c.id == attempts.c.message_pk)
+        is_open = (
+            select(
+                *(in_flight.c.message_pk, in_flight.c.started_at, workers.c.name.label("worker")),
+                *((messages.c.attempts + 1).label("n"), null().label("outcome"), *of_message),
+            )
+            .join_from(in_flight, messages, messages.c.id == in_flight.c.message_pk)
+            .join(workers, workers.c.id == in_flight.c.owner)
+            .where(in_flight.c.attempt_id.is_not(None))
         )
         if campaign is not None:
-            query = query.where(messages.c.campaign_id == campaign)
+            ended, is_open = (each.where(messages.c.campaign_id == campaign) for each in (ended, is_open))
         with self.ledger.read() as tx:
-            return list(tx.execute(query.order_by(attempts.c.started_at)).mappings())
+            # The open ones first: one that ends meanwhile is in both, and not in neither.
+            found = {(row["message_pk"], row["n"]): row for row in tx.execute(is_open).mappings()}
+            found |= {(row["message_pk"], row["n"]): row for row in tx.execute(ended).mappings()}
+        return sorted(found.values(), key=itemgetter("started_at"))
 
     def vendor(self) -> list[dict[str, Any]]:
         """Every send request that reached the vendor, in order of arrival."""

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-from sqlalchemy import select
+from sqlalchemy import Select, null, select, union_all
 from sqlalchemy.engine import make_url
 
 from bulksend.ledger import audit, leases
@@ -29,7 +29,7 @@ from bulksend.ledger.database import Database
 from bulksend.ledger.endings import WORKER_LOST
 from bulksend.ledger.key_file import new_encryption_key
 from bulksend.ledger.migrate import migrate
-from bulksend.ledger.schema import attempts, campaigns, messages
+from bulksend.ledger.schema import attempts, campaigns, in_flight, messages
 from bulksend.operations import api_keys, receipt_tokens
 from bulksend.operations.access import Role
 from ops.local.ports import free_port
@@ -47,7 +47,7 @@ CLI = (sys.executable, "-m", "ops.cli.main")
 SENDER = "8615000579987"
 #: The account's template, which the vendor pauses at times.
 TEMPLATE = "spring_sale"
-LIVE = ("queued", "retry", "claimed", "sending")
+LIVE = ("queued", "retry")
 #: How soon a supervisor starts again what died.
 TEND_S = 0.1
 #: The receipts of the vendor: of every message, in any order, some twice, again and again until they are taken.
@@ -513,16 +513,7 @@ class Installation:
             ]
             opened = [
                 Opened(to, n, started_at, outcome, str(owner), error == WORKER_LOST)
-                for to, n, started_at, outcome, owner, error in tx.execute(
-                    select(
-                        messages.c.recipient,
-                        attempts.c.n,
-                        attempts.c.started_at,
-                        attempts.c.outcome,
-                        attempts.c.owner,
-                        attempts.c.error,
-                    ).join(messages, messages.c.id == attempts.c.message_pk)
-                )
+                for to, n, started_at, outcome, owner, error in tx.execute(_attempts())
             ]
         left = [at for name, link in self.links.items() if name.endswith("-vendor") for at in link.requests]
         asked = replace(asked, faults=(*asked.faults, *((at, at) for at in self._deaths_ms)))
@@ -573,6 +564,19 @@ def running(plan: Plan) -> Iterator[Installation]:
         yield made
     finally:
         made.stop()
+
+
+def _attempts() -> Select[Any]:
+    """Of every attempt, those that are open too: recipient, number, start, outcome, lease and error."""
+    a, f, m = attempts.c, in_flight.c, messages.c
+    ended = select(m.recipient, a.n, a.started_at, a.outcome, a.owner, a.error)
+    open_ = select(m.recipient, m.attempts + 1, f.started_at, null(), f.owner, null())
+    return select(
+        union_all(
+            ended.join(messages, m.id == a.message_pk),
+            open_.join_from(in_flight, messages, m.id == f.message_pk).where(f.attempt_id.is_not(None)),
+        ).subquery()
+    )
 
 
 def _is_ready(port: int) -> bool:

@@ -605,7 +605,7 @@ BEGIN
 END $$;
 """
 _TROUBLED = (
-    *("messages", "attempts", "events", "raw_receipts", "receipts", "uploads"),
+    *("messages", "in_flight", "attempts", "events", "raw_receipts", "receipts", "uploads"),
     *("idempotent_requests", "webhook_endpoints", "webhook_deliveries"),
 )
 

@@ -132,12 +132,15 @@ class Programs:
             self.exports.append(Exported(answer["id"], rows))
 
     def _until_answered(self, call: Callable[[], T]) -> T | None:
-        """Repeat it until it is answered; None where it was refused for good, which is noted."""
+        """Repeat it until it is answered; None where it is refused for good, which is noted, or too late at last."""
         while True:
             try:
                 return call()
             except ApiRefused as error:
                 self.problems.append(str(error))
+                # A program with a planted bug may have no worker left that sends it.
+                if error.code == "too_late" and self._stop.is_set():
+                    return None
                 if error.code not in _BUSY:
                     self.refused.append(f"{error.status} {error.code}: {error}")
                     return None

@@ -38,13 +38,19 @@ CLAIM_REMOVED = PlantedBug(
     (
         Edit(
             "bulksend/ledger/claim.py",
-            "WHERE ((m.status IN ('queued', 'retry') AND m.due_at <= {now})",
-            "WHERE ((m.status IN ('queued', 'retry', 'sending', 'accepted') AND m.due_at <= {now})",
+            "WHERE m.status IN ('queued', 'retry') AND m.due_at <= {now}",
+            "WHERE m.status IN ('queued', 'retry', 'accepted') AND m.due_at <= {now}",
         ),
         Edit(
             "bulksend/ledger/claim.py",
-            "AND (status IN ('queued', 'retry') OR (status = 'claimed' AND owner = :lease))",
-            "",
+            "ON CONFLICT (message_pk) DO NOTHING",
+            "ON CONFLICT (message_pk) DO UPDATE SET owner = excluded.owner, attempt_id = NULL",
+        ),
+        # The write-ahead looks at the status once more.
+        Edit(
+            "bulksend/ledger/write_ahead.py",
+            "AND (m.status IN ('queued', 'retry')) IS TRUE",
+            "AND (m.status IN ('queued', 'retry', 'accepted')) IS TRUE",
         ),
     ),
     ("every job delivered again",),
@@ -55,33 +61,31 @@ FENCING_REMOVED = PlantedBug(
     (
         Edit(
             "bulksend/ledger/write_ahead.py",
-            "WHERE messages.id = p.id AND (messages.owner = :lease) IS TRUE\n"
-            "  AND (messages.status = 'claimed' OR "
-            "(messages.status = 'sending' AND messages.attempt_id = p.attempt_id)) IS TRUE",
-            "WHERE messages.id = p.id",
+            "UPDATE in_flight SET attempt_id = p.attempt_id, started_at = {now}\n"
+            "FROM {rows}, messages m\n"
+            "WHERE in_flight.message_pk = p.id AND m.id = p.id AND in_flight.owner = :lease\n"
+            "  AND (in_flight.attempt_id IS NULL OR in_flight.attempt_id = p.attempt_id)\n"
+            "  AND (m.status IN ('queued', 'retry')) IS TRUE AND (m.expires_at",
+            # The row in flight is a fence of its own: it is gone when another worker has sent the message.
+            "INSERT INTO in_flight (message_pk, owner, attempt_id, started_at)\n"
+            "SELECT p.id, CAST(:lease AS uuid), p.attempt_id, {now}\n"
+            "FROM {rows}, messages m\n"
+            "WHERE m.id = p.id AND (m.expires_at",
         ),
         Edit(
             "bulksend/ledger/write_ahead.py",
             "  AND EXISTS (SELECT 1 FROM workers w WHERE w.id = :lease AND w.lease_until > {now} "
-            "AND w.ended_at IS NULL)\n  {unless}\n"
-            "RETURNING messages.id, messages.attempt_id, messages.attempts",
-            "  {unless}\nRETURNING messages.id, messages.attempt_id, messages.attempts",
+            "AND w.ended_at IS NULL)\n  {unless}\n",
+            "  {unless}\nON CONFLICT (message_pk) DO UPDATE "
+            "SET attempt_id = excluded.attempt_id, started_at = excluded.started_at\n",
         ),
-        # The numbering of attempts is a fence of its own.
-        Edit(
-            "bulksend/ledger/write_ahead.py",
-            "    ON CONFLICT (id) DO NOTHING)",
-            "    ON CONFLICT DO NOTHING)",
-        ),
-        Edit("bulksend/ledger/write_ahead.py", "?) ON CONFLICT (id) DO NOTHING", "?) ON CONFLICT DO NOTHING"),
         Edit(
             "worker/session/lease.py",
             "return self._id if self._clock() < self._valid_until else None",
             "return self._id",
         ),
-        Edit(
-            "worker/session/lease.py", "        self._on_lost()\n        await self.take()", "        return"
-        ),
+        # It keeps what it held, and each freeze finds two workers that claim.
+        Edit("worker/session/lease.py", "        self._on_lost()\n", ""),
         Edit(
             "worker/delivery/pipeline.py",
             "        if self._deps.lease.id != message.lease:\n            return NotSent(",
@@ -174,8 +178,8 @@ CANARY_IGNORED = PlantedBug(
     (
         Edit(
             "bulksend/ledger/claim.py",
-            "                  AND (c.held_after IS NULL OR m.id <= c.held_after))",
-            "                  )",
+            "              AND (c.held_after IS NULL OR m.id <= c.held_after))",
+            "              )",
         ),
         Edit("producer/relay.py", "held_after=campaign.held_after)", "held_after=None)"),
     ),

@@ -17,6 +17,7 @@ PRODUCT = ("bulksend", "producer", "worker", "notifier", "ops", "migrations")
 #: All that the bench takes from the product: to start it, to feed it, and to read what it wrote down.
 BENCH_MAY = {
     "bulksend.broker": {"batches", "job_ids", "make_app", "publish"},
+    "bulksend.errors": {"TooLate"},
     "bulksend.failpoints": {"STEPS"},
     "bulksend.client": {"ApiError", "ApiRefused", "Client", "Retries"},
     "bulksend.ledger": {"audit", "leases", "pauses", "senders"},
@@ -25,8 +26,8 @@ BENCH_MAY = {
     "bulksend.ledger.key_file": {"new_encryption_key"},
     "bulksend.ledger.migrate": {"migrate"},
     "bulksend.ledger.schema": {
-        *("attempts", "campaigns", "messages", "receipts", "raw_receipts", "unreadable_receipts"),
-        *("uploads", "webhook_deliveries", "webhook_endpoints"),
+        *("attempts", "campaigns", "in_flight", "messages", "receipts", "raw_receipts"),
+        *("unreadable_receipts", "uploads", "webhook_deliveries", "webhook_endpoints"),
     },
     "bulksend.messaging": {"Kind"},
     "bulksend.operations": {"api_keys", "receipt_tokens"},

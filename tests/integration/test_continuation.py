@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import select, text
+from sqlalchemy import Connection, select, text
 
 from bulksend.errors import InvalidInput, WrongState
 from bulksend.ledger import (
@@ -22,11 +22,13 @@ from bulksend.ledger import (
     campaign_settings,
     campaigns,
     erasure,
+    leases,
     pauses,
     suppressions,
 )
 from bulksend.ledger.campaign_creation import SAME_CONTENT_MS, NewCampaign
 from bulksend.ledger.campaigns import Campaign
+from bulksend.ledger.claim import claim
 from bulksend.ledger.clock import read_clock
 from bulksend.ledger.database import Database
 from bulksend.ledger.encryption import Cipher
@@ -34,9 +36,11 @@ from bulksend.ledger.erasure import Person
 from bulksend.ledger.ids import new_id
 from bulksend.ledger.key_file import new_encryption_key
 from bulksend.ledger.schema import attempts, messages
+from bulksend.ledger.write_ahead import Opening, open_attempts
 from bulksend.messaging import Kind, MessageType, OnUnknown, compile_content
 from bulksend.messaging.audience import parse_audience
 from bulksend.messaging.exclusions import Cap, Exclusions, PeopleOf
+from bulksend.messaging.states import HELD, Status
 from bulksend.operations.clones import clone_options
 from bulksend.operations.export import Export
 from bulksend.settings import Settings
@@ -45,6 +49,8 @@ from producer.intake import Intake
 from producer.intake_report import Continued, IntakeInterrupted, IntakeReport, SamePeople
 from producer.publisher import NoPublisher
 from producer.uploads import CampaignOptions
+from tests.integration.ledger.conftest import Desk as LedgerDesk
+from tests.integration.ledger.conftest import in_between
 
 TEMPLATE = compile_content(MessageType.TEXT, {"body": "Hi {{name}}"})
 Row = Mapping[str, object]
@@ -341,11 +347,28 @@ def test_two_forms_of_a_number_count_as_sent_before(desk: Desk, kind: Kind) -> N
 # -- the rest of a cancelled campaign -------------------------------------------------------------------------------
 
 
+def id_of(tx: Connection, n: int) -> str:
+    """The id of the person's message."""
+    return str(tx.execute(select(messages.c.id).where(messages.c.recipient == person(n))).scalar_one())
+
+
+def claimed(tx: Connection, n: int) -> tuple[str, Opening]:
+    """A lease that has claimed the person's message, and the attempt that it may open."""
+    lease, _ = leases.take(tx, "w", 60_000)
+    (message,) = claim(tx, [id_of(tx, n)], lease=lease, account="default")
+    return lease, Opening(message, new_id())
+
+
 def end_as(desk: Desk, n: int, status: str, outcome: str | None = None) -> None:
     """Give the person's message this status, and one attempt with this outcome where one is given."""
     with desk.database.write() as tx:
-        id = tx.execute(select(messages.c.id).where(messages.c.recipient == person(n))).scalar_one()
-        values = {"status": status, "ended_at": None if status in ("queued", "claimed", "sending") else 1}
+        if status in HELD:
+            lease, opening = claimed(tx, n)
+            if status == Status.SENDING:
+                assert open_attempts(tx, [opening], lease=lease, account="default").attempts
+            return
+        id = id_of(tx, n)
+        values = {"status": status, "ended_at": None if status == "queued" else 1}
         tx.execute(messages.update().where(messages.c.id == id).values(values))
         if outcome is not None:
             tx.execute(messages.update().where(messages.c.id == id).values(attempts=1))
@@ -589,19 +612,25 @@ def test_the_rest_of_a_rest_leaves_out_every_sent_message(desk: Desk) -> None:
 
 
 def test_the_rest_leaves_out_messages_that_a_worker_sends(postgres_ledger_url: str) -> None:
-    """The write-ahead is not committed when the campaign is cancelled and continued, and locks the message's row.
+    """The write-ahead is not committed when the campaign is cancelled: the cancel waits for it.
 
     Not on SQLite, which has one writer at a time.
     """
     desk = Desk(Database(postgres_ledger_url))
     id = desk.take("old", rows_of(0, 2)).campaign_id
-    end_as(desk, 0, "claimed")
-    with desk.database.engine.connect() as worker, worker.begin():
-        worker.execute(select(messages.c.id).where(messages.c.recipient == person(0)).with_for_update())
-        cancel(desk, id)
-        done = desk.take("new", rows_of(0, 2), into=id)
-        assert done.continued == Continued(2, 1, 1)
-        worker.execute(messages.update().where(messages.c.recipient == person(0)).values(status="sending"))
+    with desk.database.write() as tx:
+        lease, opening = claimed(tx, 0)
+
+    def write_ahead(tx: Connection) -> None:
+        assert open_attempts(tx, [opening], lease=lease, account="default").attempts
+
+    def stop() -> Any:
+        return campaign_control.cancel(desk.database, id, actor="ann", why="a wrong word")
+
+    stopped = in_between(LedgerDesk(desk.database), write_ahead, stop)
+    assert (stopped.waiting + stopped.held, stopped.sending) == (1, 1)
+    done = desk.take("new", rows_of(0, 2), into=id)
+    assert done.continued == Continued(2, 1, 1)
     assert desk.people() == [person(0), person(1), person(1)]
     desk.database.close()
 

@@ -35,6 +35,7 @@ from bulksend.ledger import (
 )
 from bulksend.ledger.campaign_creation import NewCampaign
 from bulksend.ledger.campaigns import Campaign
+from bulksend.ledger.claim import claim
 from bulksend.ledger.clock import read_clock
 from bulksend.ledger.database import Database
 from bulksend.ledger.encryption import Cipher
@@ -687,9 +688,9 @@ def test_an_orphan_is_given_back_and_sent(ledger: Database, tmp_path: Path) -> N
     with rig_of(ledger, tmp_path, [], rescue_seconds=0.2) as (rig, _):
         # As a COMMIT leaves it that happens after the worker has given up the claim.
         with ledger.write() as tx:
-            tx.execute(
-                text("UPDATE messages SET status = 'claimed', owner = (SELECT id FROM workers) WHERE row = 2")
-            )
+            lease = str(tx.execute(text("SELECT CAST(id AS text) FROM workers")).scalar_one())
+            id = str(tx.execute(text("SELECT CAST(id AS text) FROM messages WHERE row = 2")).scalar_one())
+            assert claim(tx, [id], lease=lease, account="default")
         assert rig.run_until(campaign, ended) == {"accepted": 3}
     with ledger.read() as tx:
         assert audit.audit(tx).holds

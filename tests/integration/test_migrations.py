@@ -11,11 +11,15 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import event, inspect, text
 
 from bulksend.errors import LedgerUnreachable, SchemaOutdated
-from bulksend.ledger import counters
+from bulksend.ledger import counters, in_flight
 from bulksend.ledger.counters import Counts
 from bulksend.ledger.database import Database
 from bulksend.ledger.migrate import MIGRATIONS, check_schema, migrate, newest_revision
+from bulksend.ledger.receipts import Receipt
 from bulksend.ledger.schema import metadata
+from bulksend.ledger.write_ahead import Opening
+from bulksend.messaging import Accepted, Evidence, NotSent, OnUnknown, Outcome, Refused, Status, Unknown
+from bulksend.messaging.states import HELD
 from tests.integration.ledger.conftest import Desk
 
 
@@ -91,6 +95,137 @@ def test_the_workers_on_record_stay_when_a_column_of_theirs_is_dropped_and_made_
     migrate(database)
     assert desk.scalar("SELECT CAST(id AS text) FROM workers WHERE ended_at IS NULL") == lease
     assert desk.row(id)["status"] == "sending"
+    database.close()
+
+
+#: A message in each state that a worker leaves it in: how it is shown, and the outcomes of its attempts.
+STATES: dict[str, tuple[str, list[str | None]]] = {
+    "queued": ("queued", []),
+    "retry": ("retry", ["not_sent"]),
+    "claimed": ("claimed", []),
+    "claimed again": ("claimed", ["not_sent"]),
+    "sending": ("sending", [None]),
+    "sending again": ("sending", ["not_sent", None]),
+    "accepted": ("accepted", ["accepted"]),
+    "failed": ("failed", ["refused"]),
+    "unknown": ("unknown", ["unknown"]),
+    "delivered": ("delivered", ["accepted"]),
+    "accepted while sending again": ("accepted", ["accepted", None]),
+}
+
+
+def in_every_state(desk: Desk) -> tuple[str, dict[str, str], list[Opening]]:
+    """A message in each of the states, the lease that holds some, and the attempts that are open."""
+    ids = dict(zip(STATES, desk.queued(n=len(STATES), on_unknown=OnUnknown.RESEND), strict=True))
+    lease, late = desk.lease(), ids["accepted while sending again"]
+    answers: list[tuple[Outcome, tuple[str, ...]]] = [
+        (NotSent("no connection"), ("retry", "claimed again", "sending again")),
+        (Refused("17009", "no such template"), ("failed",)),
+        (Unknown("no answer"), ("unknown",)),
+    ]
+    for outcome, of in answers:
+        for opening in desk.sent(lease, [ids[name] for name in of]):
+            desk.settle(opening, outcome)
+    desk.accepted([ids["accepted"]], lease)
+    (mid,) = desk.accepted([ids["delivered"]], lease)
+    desk.receive(Receipt(mid, "delivered", desk.now()))
+    (first,) = desk.sent(lease, [late])
+    desk.settle(first, Unknown("no answer"), status=Status.RETRY, due_at=0)
+    desk.claim(lease, [ids["claimed"], ids["claimed again"]])
+    opened = [
+        *desk.sent(lease, [ids["sending"]]),
+        *desk.sent(lease, [ids["sending again"]]),
+        *desk.sent(lease, [late]),
+    ]
+    desk.settle(first, Accepted("mid-1", "rid-1"), evidence=Evidence(200, 0, message_id="mid-1"))
+    return lease, ids, opened
+
+
+def states(desk: Desk, ids: dict[str, str]) -> dict[str, tuple[str, list[str | None]]]:
+    return {name: (desk.status(id), desk.outcomes(id)) for name, id in ids.items()}
+
+
+def told(desk: Desk, ids: dict[str, str]) -> list[object]:
+    """All that is shown of the messages and of their attempts, and the counts of their campaign."""
+    rows = [desk.row(id) for id in ids.values()]
+    campaign = str(rows[0]["campaign_id"])
+    return [*rows, *(desk.attempts(id) for id in ids.values()), desk.read(counters.of, [campaign])]
+
+
+def held_before(desk: Desk) -> dict[str, tuple[str, str | None, list[str | None]]]:
+    """By the schema of 0043: the status of each message, the lease that holds it, the outcomes of its attempts.
+
+    Each counts its attempts and names the newest.
+    """
+    with desk.database.read() as tx:
+        tried: dict[str, list[tuple[str, int, str | None]]] = {}
+        for of, *attempt in tx.execute(
+            text(
+                "SELECT CAST(message_pk AS text), CAST(id AS text), started_at, outcome FROM attempts ORDER BY n"
+            )
+        ):
+            tried.setdefault(of, []).append((attempt[0], attempt[1], attempt[2]))
+        rows = tx.execute(
+            text(
+                "SELECT CAST(id AS text), status, CAST(owner AS text), attempts, CAST(attempt_id AS text), sent_at "
+                "FROM messages"
+            )
+        ).all()
+    found = {}
+    for id, status, owner, attempts, newest, sent_at in rows:
+        of_it = tried.get(id, [])
+        assert (attempts, newest, sent_at) == (len(of_it), *(of_it[-1][:2] if of_it else (None, None)))
+        found[id] = (status, owner, [outcome for _, _, outcome in of_it])
+    return found
+
+
+def test_what_workers_hold_moves_to_rows_of_its_own_and_back(database_url: str) -> None:
+    database = Database(database_url)
+    migrate(database)
+    desk = Desk(database)
+    lease, ids, _ = in_every_state(desk)
+    late = "accepted while sending again"
+    assert states(desk, ids) == STATES
+    assert desk.broken() == {}
+    first = told(desk, {name: id for name, id in ids.items() if name != late})[:-1]
+    migrate(database, "0043")
+    # No row of the schema before says that a message was accepted while an attempt of it is open.
+    before = STATES | {late: ("accepted", ["accepted", "unknown"])}
+    assert held_before(desk) == {
+        ids[name]: (status, lease if status in HELD else None, outcomes)
+        for name, (status, outcomes) in before.items()
+    }
+    migrate(database)
+    assert states(desk, ids) == before
+    assert told(desk, {name: id for name, id in ids.items() if name != late})[:-1] == first
+    assert desk.read(in_flight.claimed_under, lease) == sorted([ids["claimed"], ids["claimed again"]])
+    assert desk.broken() == {}
+    again = told(desk, ids)
+    migrate(database, "0043")
+    migrate(database)
+    assert told(desk, ids) == again
+    database.close()
+
+
+def test_what_workers_held_during_a_migration_is_settled_and_rescued_after_it(database_url: str) -> None:
+    database = Database(database_url)
+    migrate(database)
+    desk = Desk(database)
+    lease, ids, (sending, _, late) = in_every_state(desk)
+    migrate(database, "0043")
+    migrate(database)
+    for opening in (sending, late):
+        desk.settle(opening, Accepted(f"mid-{opening.attempt_id}", "rid"))
+    desk.lapse(lease)
+    desk.rescue()
+    assert states(desk, ids) == STATES | {
+        "claimed": ("queued", []),
+        "claimed again": ("retry", ["not_sent"]),
+        "sending": ("accepted", ["accepted"]),
+        "sending again": ("unknown", ["not_sent", "unknown"]),
+        "accepted while sending again": ("accepted", ["accepted", "accepted"]),
+    }
+    assert desk.broken() == {}
     database.close()
 
 

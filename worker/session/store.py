@@ -10,8 +10,9 @@ from sqlalchemy import Connection
 
 from bulksend.failpoints import reach
 from bulksend.ledger import leases, paces, pauses, remedies, senders
-from bulksend.ledger.claim import Claimed, claim, claimed_under
+from bulksend.ledger.claim import Claimed, claim
 from bulksend.ledger.database import Database
+from bulksend.ledger.in_flight import claimed_under
 from bulksend.ledger.release import Release, fail_claimed, release
 from bulksend.ledger.settle import Settlement, settle, settle_in_one_statement
 from bulksend.ledger.write_ahead import Opened, Opening, open_attempts, open_in_one_statement
@@ -111,7 +112,7 @@ class Store:
     def claimed_under(self, lease: str) -> set[str]:
         """The ids that the ledger has as claimed under this lease."""
         with self.database.read() as tx:
-            return claimed_under(tx, lease)
+            return set(claimed_under(tx, lease))
 
     def open(
         self, openings: Sequence[Opening], lease: str, on_next: OnNext = lambda _: None
@@ -124,12 +125,10 @@ class Store:
         caps = self.campaign_cache.caps(opening.message.campaign_id for opening in openings)
 
         def in_one_statement(tx: Connection) -> frozenset[str] | None:
-            return open_in_one_statement(
-                tx, openings, lease=lease, worker=self.name, account=self.account, caps=caps
-            )
+            return open_in_one_statement(tx, openings, lease=lease, account=self.account, caps=caps)
 
         def with_full_check(tx: Connection) -> Opened:
-            return open_attempts(tx, left, lease=lease, worker=self.name, account=self.account, caps=caps)
+            return open_attempts(tx, left, lease=lease, account=self.account, caps=caps)
 
         reach("before_open")
         opened = self._in_one_statement(in_one_statement, patience_s=3.0) or frozenset()

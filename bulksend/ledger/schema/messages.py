@@ -1,4 +1,4 @@
-"""Messages, the attempts to send them, and the leases of the workers that hold them."""
+"""Messages, those in flight, the attempts to send them, and the leases of the workers that hold them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ from bulksend.ledger.schema.base import Id, Instant, metadata, partial_index
 
 WAITING_SQL = "status IN ('queued', 'retry')"
 UNKNOWN_SQL = "status = 'unknown'"
-HELD_SQL = "status IN ('claimed', 'sending')"
 SCHEDULED_CODES_SQL = "first_due_at IS NOT NULL"
 HELD_CODES_SQL = "gate = 'newer_code'"
 WAITING_CODES_SQL = f"kind = 'otp' AND {WAITING_SQL}"
@@ -45,9 +44,8 @@ messages = Table(
     Column("status", String(12), nullable=False),
     Column("due_at", Instant, nullable=False),
     Column("expires_at", Instant),
-    Column("owner", Id, comment="lease of the worker that holds it: the fencing token"),
-    Column("attempt_id", Id, comment="the newest attempt"),
-    Column("attempts", Integer, nullable=False, comment="POSTs opened"),
+    Column("attempt_id", Id, comment="the newest attempt, without one that is open"),
+    Column("attempts", Integer, nullable=False, comment="attempts, without one that is open"),
     Column("tries", Integer, nullable=False, comment="attempts that count against the tries it has"),
     Column(
         "waits", Integer, nullable=False, comment="attempts that did not: throttled, or nothing it could help"
@@ -60,7 +58,7 @@ messages = Table(
     Column("ret_code", Integer),
     Column("error", String(500)),
     Column("queued_at", Instant, nullable=False),
-    Column("sent_at", Instant, comment="when the newest POST was opened"),
+    Column("sent_at", Instant, comment="when the newest attempt was opened"),
     Column("accepted_at", Instant),
     Column("delivered_at", Instant),
     Column("read_at", Instant),
@@ -80,11 +78,6 @@ messages = Table(
         where="message_id IS NOT NULL",
     ),
     partial_index(
-        "ix_messages_request_id",
-        "request_id",
-        where="request_id IS NOT NULL",
-    ),
-    partial_index(
         "ix_messages_due",
         "campaign_id",
         "due_at",
@@ -102,11 +95,6 @@ messages = Table(
         "status",
         "id",
         where=UNKNOWN_SQL,
-    ),
-    partial_index(
-        "ix_messages_held",
-        "owner",
-        where=HELD_SQL,
     ),
     partial_index(
         "ix_messages_late_codes",
@@ -130,18 +118,38 @@ messages = Table(
     ),
 )
 
+in_flight = Table(
+    # No foreign key: its check would lock, and so write, the message's row.
+    "in_flight",
+    metadata,
+    Column("message_pk", Id, primary_key=True),
+    Column("owner", Id, nullable=False, comment="lease of the worker that holds it: the fencing token"),
+    Column("attempt_id", Id, comment="the attempt that is open; null: claimed, and nothing has left"),
+    Column("started_at", Instant, comment="when the attempt was opened; committed before the POST"),
+    # Its rows live for seconds: an update stays in its page, and vacuum comes by their number.
+    postgresql_with={
+        "fillfactor": 50,
+        "autovacuum_vacuum_scale_factor": 0,
+        "autovacuum_vacuum_threshold": 5000,
+    },
+    sqlite_with_rowid=False,
+)
+
 attempts = Table(
+    # No foreign key here either: they are inserted together with the change of their message.
     "attempts",
     metadata,
-    Column("id", Id, primary_key=True),
-    Column("message_pk", Id, ForeignKey("messages.id"), nullable=False),
-    Column("n", Integer, nullable=False, comment="1 for the first POST of the message"),
+    Column("id", Id, nullable=False),
+    Column("message_pk", Id, primary_key=True),
+    Column(
+        "n", Integer, primary_key=True, autoincrement=False, comment="1 for the first POST of the message"
+    ),
     Column("owner", Id, nullable=False, comment="lease under which it was opened"),
     Column("worker", String(100), nullable=False),
     Column("sender", String(20), nullable=False),
     Column("started_at", Instant, nullable=False, comment="committed before the POST"),
     Column("finished_at", Instant),
-    Column("outcome", String(12), comment="accepted, refused, not_sent, throttled, unknown; null while open"),
+    Column("outcome", String(12), comment="accepted, refused, not_sent, throttled, unknown"),
     Column("http_status", Integer),
     Column("ret_code", Integer),
     Column("whatsapp_code", Integer),
@@ -152,7 +160,6 @@ attempts = Table(
     Column("bytes_sent", Boolean),
     Column("reply_began", Boolean),
     Column("error", String(500)),
-    UniqueConstraint("message_pk", "n"),
     partial_index(
         "ix_attempts_request_id",
         "request_id",

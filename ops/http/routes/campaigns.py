@@ -338,7 +338,7 @@ def change(id: str, changes: CampaignChanges, services: ServicesDep, principal: 
 def pause(
     id: str, services: ServicesDep, principal: Operator, once: Once, body: Reason | None = None
 ) -> Response:
-    """Hold every message that has not been sent. POSTs in flight get their answer."""
+    """Hold every message that has not been sent. POSTs under way get their answer."""
     return _act(services, principal, once, id, Act.PAUSE, body)
 
 

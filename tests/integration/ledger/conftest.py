@@ -237,7 +237,7 @@ class Desk:
         caps: Mapping[str, Cap] = MappingProxyType({}),
     ) -> Opened:
         """As a worker does: at once where that is enough, and closely what it leaves."""
-        of: dict[str, Any] = {"lease": lease, "worker": "host:1", "account": account, "caps": caps}
+        of: dict[str, Any] = {"lease": lease, "account": account, "caps": caps}
         at_once = frozenset[str]()
         if not self.database.is_sqlite:
             at_once = self.autocommit(open_in_one_statement, openings, **of) or at_once

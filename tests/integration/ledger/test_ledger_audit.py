@@ -113,8 +113,9 @@ def sent_again_after(outcome: str) -> Callable[[Any], str]:
 
 
 def sent_again_while_open(desk: Any) -> str:
-    id = sending(desk)
-    spoil(desk, "messages", "status = 'queued'", id)
+    id = accepted(desk)
+    spoil(desk, "attempts", "outcome = NULL", id)
+    spoil(desk, "messages", "status = 'queued', ended_at = NULL", id)
     desk.accepted([id])
     assert desk.outcomes(id) == [None, "accepted"]
     return id
@@ -137,9 +138,9 @@ def resent_though_the_answer_was_there(desk: Any) -> str:
     return id
 
 
-def an_open_attempt_of_an_ended_message(desk: Any) -> str:
-    id = sending(desk)
-    spoil(desk, "messages", "status = 'failed'", id)
+def an_attempt_without_an_outcome(desk: Any) -> str:
+    id = accepted(desk)
+    spoil(desk, "attempts", "outcome = NULL", id)
     return id
 
 
@@ -213,7 +214,7 @@ def held_by_the_dead(desk: Any) -> str:
 
 def held_by_no_lease(desk: Any) -> str:
     id = sending(desk)
-    spoil(desk, "messages", "owner = NULL", id)
+    desk.sql("DELETE FROM workers WHERE id = (SELECT owner FROM in_flight)")
     return id
 
 
@@ -303,7 +304,7 @@ BREACHES: list[tuple[str, Callable[[Any], str]]] = [
     ("nothing doubled", sent_again_while_open),
     ("nothing doubled", a_code_sent_again_after_doubt),
     ("nothing doubled", resent_though_the_answer_was_there),
-    ("attempts closed", an_open_attempt_of_an_ended_message),
+    ("attempts closed", an_attempt_without_an_outcome),
     ("acceptance kept", accepted_without_an_attempt_that_says_so),
     ("acceptance kept", accepted_without_its_message_id),
     *(

@@ -114,7 +114,7 @@ def test_a_message_given_back_to_a_cancelled_campaign_is_cancelled_at_any_time(d
     desk.write(campaign_control.mark_cancelled, campaign_of(desk, waiting), **BY)
     desk.sql("UPDATE campaigns SET ended_at = ended_at - 999999999")
     # Its POST was before the cancel, too.
-    desk.sql("UPDATE attempts SET started_at = started_at - 999999999")
+    desk.sql("UPDATE in_flight SET started_at = started_at - 999999999")
     desk.settle(opening, NotSent("ConnectError"))
     desk.lapse(lease)
     desk.rescue()

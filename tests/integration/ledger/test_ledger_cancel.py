@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection
 
-from bulksend.ledger import campaign_control, campaigns, due
+from bulksend.ledger import campaign_control, campaigns, due, in_flight
 from bulksend.ledger.campaign_control import Cancelled
 from bulksend.ledger.claim import claim
 from bulksend.ledger.idempotency import OneTransaction
@@ -32,11 +32,9 @@ def campaign_of(desk: Desk, id: str) -> str:
 # -- changes of a waiting message by another transaction ---------------------------
 
 
-def _begun(desk: Desk, lease: str, id: str, tx: Connection) -> Opening:
-    (opening,) = desk.openings(claim(tx, [id], lease=lease, account=ACCOUNT))
-    opened = open_attempts(tx, [opening], lease=lease, worker="host:1", account=ACCOUNT)
+def _begin(tx: Connection, opening: Opening, lease: str) -> None:
+    opened = open_attempts(tx, [opening], lease=lease, account=ACCOUNT)
     assert opened.attempts == {opening.attempt_id}
-    return opening
 
 
 ON_ITS_WAY: dict[str, tuple[Status, Callable[[Desk, Opening, Connection], object]]] = {
@@ -60,12 +58,12 @@ def test_a_message_that_began_to_be_sent_while_locked_is_neither_cancelled_nor_e
     """The cancel reads the rows as waiting, while a transaction that sends them is about to commit."""
     going, waiting = server.queued(n=2, life_ms=700 if ender == "expire" else None)
     campaign, lease = campaign_of(server, going), server.lease()
-    openings: list[Opening] = []
+    (opening,) = server.openings(server.claim(lease, [going]))
     expected, then = ON_ITS_WAY[state]
 
     def theirs(tx: Connection) -> None:
-        openings.append(_begun(server, lease, going, tx))
-        then(server, openings[0], tx)
+        _begin(tx, opening, lease)
+        then(server, opening, tx)
         if ender == "expire":
             while server.scalar("SELECT max(expires_at) FROM messages") > server.now():
                 time.sleep(0.02)
@@ -81,13 +79,14 @@ def test_a_message_that_began_to_be_sent_while_locked_is_neither_cancelled_nor_e
     assert server.status(going) == expected
     assert server.status(waiting) == ("expired" if ender == "expire" else "cancelled")
     if expected is Status.SENDING:
-        server.settle(openings[0], Accepted("mid-1", "rid"))
+        server.settle(opening, Accepted("mid-1", "rid"))
         assert server.status(going) == "accepted"
     assert server.broken() == {}
 
 
-def test_a_cancel_and_a_worker_that_lock_in_opposite_orders_do_not_deadlock(server: Desk) -> None:
-    """A worker has locked the last row and then locks the first: the cancel waits for neither."""
+def test_a_cancel_does_not_wait_for_a_claim_under_way_and_what_that_claimed_is_not_opened(
+    server: Desk,
+) -> None:
     ids = server.queued(n=6)
     campaign, lease = campaign_of(server, ids[0]), server.lease()
     held, done = threading.Event(), threading.Event()
@@ -101,15 +100,16 @@ def test_a_cancel_and_a_worker_that_lock_in_opposite_orders_do_not_deadlock(serv
     thread = threading.Thread(target=cancel)
     thread.start()
     with server.database.write() as tx:
-        assert len(claim(tx, [ids[-1]], lease=lease, account=ACCOUNT)) == 1
+        claimed = claim(tx, [ids[-1]], lease=lease, account=ACCOUNT)
+        assert len(claimed) == 1
         held.set()
         assert done.wait(PATIENCE_S), "the cancel waits for a worker"
         assert claim(tx, [ids[0]], lease=lease, account=ACCOUNT) == []
     thread.join(PATIENCE_S)
     assert told == [Cancelled(waiting=6, held=0, sending=0)]
-    assert server.status(ids[-1]) == "claimed"
-    assert server.write(campaign_control.end_cancelled) == 1
+    assert server.open(lease, server.openings(claimed)).attempts == frozenset()
     assert server.read(campaigns.status_counts, campaign) == {"cancelled": 6}
+    assert server.read(in_flight.claimed_under, lease) == []
 
 
 # -- on both databases ------------------------------------------------------------------------------------------
@@ -155,11 +155,11 @@ ROUNDED = ("cancelled", "expired", "suppressed", "failed")
 
 
 def rounded(desk: Any, status: str, message_id: str | None) -> Opening:
-    """A state that a ledger of an older version may have."""
+    """It ended in the moment in which its attempt was opened."""
     (id,) = desk.queued()
     (opening,) = desk.sent(desk.lease(), [id])
     desk.sql(
-        "UPDATE messages SET status = :status, owner = NULL, ended_at = 5, error = 'campaign cancelled', "
+        "UPDATE messages SET status = :status, ended_at = 5, error = 'campaign cancelled', "
         "message_id = :of WHERE CAST(id AS text) = :id",
         status=status,
         of=message_id,
@@ -189,8 +189,8 @@ def test_a_late_answer_decides_over_any_ending(desk: Any, status: str, outcome: 
     [("sent", "accepted"), ("delivered", "delivered"), ("read", "read"), ("failed", "failed")],
 )
 def test_a_receipt_decides_over_any_ending(desk: Any, status: str, word: str, expected: str) -> None:
-    opening = rounded(desk, status, "mid-1")
-    desk.sql("UPDATE attempts SET outcome = 'unknown', finished_at = 6, message_id = 'mid-1'")
+    opening = rounded(desk, status, None)
+    desk.settle(opening, Unknown("HTTP 500"), evidence=Evidence(500, 0, message_id="mid-1"))
     desk.receive(Receipt("mid-1", word, 7))
     assert desk.status(opening.message.id) == expected
     assert desk.broken() == {}

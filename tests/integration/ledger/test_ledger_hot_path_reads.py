@@ -81,16 +81,14 @@ def test_each_step_of_a_batch_reads_its_own_rows_and_not_all_that_waits(
     assert len(openings) == BATCH
     opening = reads(
         desk,
-        lambda tx: open_attempts(tx, openings, lease=lease, worker="host:1", account=ACCOUNT),
+        lambda tx: open_attempts(tx, openings, lease=lease, account=ACCOUNT),
     )
     answers = [desk.settlement(o, Accepted(f"mid-{o.message.id}", "rid")) for o in openings]
     settling = reads(desk, lambda tx: settle(tx, answers))
 
     # The same once more, each as the single statement that it nearly always is.
     again = desk.openings(desk.claim(lease, desk.queued(n=BATCH)))
-    opening_at_once = reads(
-        desk, lambda tx: open_in_one_statement(tx, again, lease=lease, worker="host:1", account=ACCOUNT)
-    )
+    opening_at_once = reads(desk, lambda tx: open_in_one_statement(tx, again, lease=lease, account=ACCOUNT))
     more = [desk.settlement(o, Accepted(f"mid-{o.message.id}", "rid")) for o in again]
     settling_at_once = reads(desk, lambda tx: settle_in_one_statement(tx, more))
 

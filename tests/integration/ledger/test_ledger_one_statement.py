@@ -22,7 +22,7 @@ def desk(postgres_ledger_url: str) -> Iterator[Desk]:
 
 
 def opened_at_once(desk: Desk, lease: str, openings: list[Opening]) -> frozenset[str] | None:
-    return desk.autocommit(open_in_one_statement, openings, lease=lease, worker="host:1", account=ACCOUNT)
+    return desk.autocommit(open_in_one_statement, openings, lease=lease, account=ACCOUNT)
 
 
 def test_what_nothing_stands_in_the_way_of_is_opened_and_written_ahead(desk: Desk) -> None:
@@ -100,9 +100,9 @@ def test_a_result_that_is_no_acceptance_takes_the_long_way_and_so_do_those_besid
 def test_a_message_that_was_moved_meanwhile_is_left_with_its_attempt_for_the_transaction(desk: Desk) -> None:
     first, second = desk.sent(desk.lease(), desk.queued(n=2))
     results = [desk.settlement(o, Accepted(f"mid-{o.message.id}", "rid")) for o in (first, second)]
-    desk.sql("UPDATE messages SET status = 'queued' WHERE CAST(id AS text) = :id", id=second.message.id)
+    desk.sql("UPDATE messages SET status = 'cancelled' WHERE CAST(id AS text) = :id", id=second.message.id)
     assert desk.autocommit(settle_in_one_statement, results) == {first.attempt_id}
-    assert [desk.status(o.message.id) for o in (first, second)] == ["accepted", "queued"]
+    assert [desk.status(o.message.id) for o in (first, second)] == ["accepted", "cancelled"]
     assert [a["outcome"] for o in (first, second) for a in desk.attempts(o.message.id)] == ["accepted", None]
     desk.write(settle, results[1:])
     assert [desk.status(o.message.id) for o in (first, second)] == ["accepted", "accepted"]

@@ -35,7 +35,7 @@ def test_the_send_rate_of_a_campaign_is_that_of_its_recent_posts(desk: Any) -> N
 def test_older_posts_do_not_count_for_the_send_rate(desk: Any) -> None:
     ids = desk.queued(n=2)
     desk.sent(desk.lease(), ids)
-    desk.sql("UPDATE attempts SET started_at = started_at - :ms", ms=WINDOW_MS + 1)
+    desk.sql("UPDATE in_flight SET started_at = started_at - :ms", ms=WINDOW_MS + 1)
     assert pace(desk, campaign_of(desk, ids[0])) == [0.0]
 
 

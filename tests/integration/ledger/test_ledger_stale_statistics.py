@@ -32,11 +32,12 @@ from bulksend.ledger import (
     suppressions,
     unknowns,
 )
-from bulksend.ledger.claim import claim, claimed_under
+from bulksend.ledger.claim import claim
 from bulksend.ledger.database import Database
 from bulksend.ledger.encryption import Cipher
+from bulksend.ledger.in_flight import claimed_under
 from bulksend.ledger.receipts import Receipt
-from bulksend.ledger.release import Release, expire_claimed, fail_claimed, release
+from bulksend.ledger.release import Release, expire_unposted, fail_claimed, release
 from bulksend.ledger.search import Query
 from bulksend.ledger.settle import Settlement, settle
 from bulksend.ledger.superseding import HELD as HELD_CODES
@@ -58,6 +59,7 @@ EVIDENCE = Evidence(200, 0, bytes_sent=True, reply_began=True)
 
 _TABLES = (
     "messages",
+    "in_flight",
     "attempts",
     "receipts",
     "campaigns",
@@ -71,15 +73,15 @@ _TABLES = (
 #: Copies of one message by the server itself, so that loading takes seconds.
 _MESSAGES = """
 INSERT INTO messages (id, campaign_id, key, row, kind, sender, recipient, type, payload, fingerprint, status, due_at,
-    expires_at, owner, attempt_id, attempts, tries, waits, strikes, message_id, queued_at, sent_at, accepted_at,
+    expires_at, attempt_id, attempts, tries, waits, strikes, message_id, queued_at, sent_at, accepted_at,
     ended_at)
 SELECT CAST(lpad(to_hex(1700000000000 + n), 12, '0') || '70008000' || lpad(to_hex(n), 12, '0') AS uuid),
     CAST(:campaign AS uuid), 'copy ' || n, n, m.kind, m.sender, '4477' || lpad(CAST(n AS text), 8, '0'), m.type,
-    m.payload, m.fingerprint, p.status, m.due_at, p.expires, p.owner,
+    m.payload, m.fingerprint, p.status, m.due_at, p.expires,
     CASE WHEN p.posts > 0 THEN CAST(lpad(to_hex(n), 32, '0') AS uuid) END, p.posts, 0, 0, 0,
     CASE WHEN p.posts > 0 THEN 'mid-' || n END, m.queued_at, ended.at, ended.at, ended.at
 FROM messages m, generate_series(CAST(:first AS bigint), CAST(:last AS bigint)) AS n,
-    (SELECT CAST(:status AS text) AS status, CAST(:expires AS bigint) AS expires, CAST(:owner AS uuid) AS owner,
+    (SELECT CAST(:status AS text) AS status, CAST(:expires AS bigint) AS expires,
             CAST(:attempts AS integer) AS posts) AS p,
     LATERAL (SELECT CASE WHEN p.posts > 0 THEN m.queued_at END AS at) AS ended
 WHERE m.id = CAST(:like AS uuid)
@@ -89,6 +91,13 @@ INSERT INTO attempts (id, message_pk, n, owner, worker, sender, started_at, fini
 SELECT CAST(lpad(to_hex(n), 32, '0') AS uuid),
     CAST(lpad(to_hex(1700000000000 + n), 12, '0') || '70008000' || lpad(to_hex(n), 12, '0') AS uuid),
     1, CAST(:owner AS uuid), 'host:1', :sender, :now, :now, 'accepted', 'mid-' || n
+FROM generate_series(CAST(:first AS bigint), CAST(:last AS bigint)) AS n
+"""
+
+_CLAIMED = """
+INSERT INTO in_flight (message_pk, owner)
+SELECT CAST(lpad(to_hex(1700000000000 + n), 12, '0') || '70008000' || lpad(to_hex(n), 12, '0') AS uuid),
+    CAST(:owner AS uuid)
 FROM generate_series(CAST(:first AS bigint), CAST(:last AS bigint)) AS n
 """
 
@@ -125,7 +134,7 @@ def _load(url: str, *, analyzed: str) -> Ledger:
     held = desk.lease("host:2", 600_000)
     with desk.database.write() as tx:
         tx.execute(text("SET LOCAL statement_timeout = 0"))
-        of: dict[str, Any] = {"expires": None, "owner": None, "attempts": 0}
+        of: dict[str, Any] = {"expires": None, "attempts": 0}
 
         def put(first: int, last: int, **more: Any) -> None:
             tx.execute(text(_MESSAGES), of | {"first": first, "last": last} | more)
@@ -143,8 +152,9 @@ def _load(url: str, *, analyzed: str) -> Ledger:
         put(SENT + 1, SENT + QUEUED, campaign=queued, status="queued", expires=far, like=two)
         put(
             SENT + QUEUED + 1, SENT + QUEUED + HELD,
-            campaign=queued, status="claimed", owner=held, expires=far, like=two,
+            campaign=queued, status="queued", expires=far, like=two,
         )  # fmt: skip
+        tx.execute(text(_CLAIMED), {"owner": held, "first": SENT + QUEUED + 1, "last": SENT + QUEUED + HELD})
     ids = [row.id for row in desk.read(due.due_messages, queued, 4 * BATCH)]
     desk.database.close()
     return Ledger(url, sent, queued, ids, held, one)
@@ -235,7 +245,7 @@ def claimed(tx: Connection, of: Ledger) -> tuple[str, list[Opening]]:
 
 def opened(tx: Connection, of: Ledger) -> tuple[str, list[Opening]]:
     lease, openings = claimed(tx, of)
-    done = open_attempts(tx, openings, lease=lease, worker="host:3", account=ACCOUNT)
+    done = open_attempts(tx, openings, lease=lease, account=ACCOUNT)
     assert len(done.attempts) == of.batch
     return lease, openings
 
@@ -264,7 +274,7 @@ def given_back(tx: Connection, of: Ledger) -> object:
 def failed_in_hand(tx: Connection, of: Ledger) -> object:
     lease, openings = claimed(tx, of)
     fail_claimed(tx, [(o.message.id, "why") for o in openings], lease=lease)
-    return expire_claimed(tx, of.ids[: of.batch], lease=lease)
+    return expire_unposted(tx, of.ids[: of.batch], lease=lease)
 
 
 def rescued_while_sending(tx: Connection, of: Ledger) -> object:
@@ -304,9 +314,9 @@ def resolved(tx: Connection, of: Ledger) -> object:
 Work = Callable[[Connection, Ledger], object]
 #: Of the relay: each work, and how many rows it may read.
 RELAY: dict[str, tuple[Work, int]] = {
-    "rescue, nothing lapsed": (lambda tx, of: leases.rescue(tx, resend_wait_ms=1), 50),
+    "rescue, nothing lapsed": (lambda tx, of: leases.rescue(tx, resend_wait_ms=1), HELD + 50),
     "rescue, 400 held": (lapsed, 8 * HELD),
-    "any lapsed": (lambda tx, of: leases.any_lapsed(tx), 50),
+    "any lapsed": (lambda tx, of: leases.any_lapsed(tx), HELD + 50),
     "close ended": (lambda tx, of: leases.close_ended(tx), 50),
     "expire, nothing late": (lambda tx, of: due.expire(tx), 50),
     "expire, 20 late": (expired, 20 * BATCH),
@@ -336,7 +346,7 @@ WORKER: dict[str, tuple[Work, int]] = {
     "settle unknown": (settled(Unknown("ReadTimeout"), Status.RETRY), 60 * BATCH),
     "give back": (given_back, 30 * BATCH),
     "fail": (failed_in_hand, 30 * BATCH),
-    "reap": (rescued_while_sending, 60 * BATCH),
+    "reap": (rescued_while_sending, 60 * BATCH + 3 * HELD),
     "suppressed days": (lambda tx, of: suppressions.days_with_code(tx, ["447700000001"], 131026), 50),
     "delivered": (delivered, 30 * BATCH),
     "reported as failed": (reported, 60 * BATCH),
@@ -348,7 +358,7 @@ COMMANDS: dict[str, tuple[Work, int]] = {
     "find by number": (lambda tx, of: search.find(tx, Query(phone="447700000001"), limit=BATCH), 100),
     "find by MessageId": (lambda tx, of: search.find(tx, Query(message_id="mid-7"), limit=BATCH), 100),
     "find in a campaign": (lambda tx, of: search.find(tx, Query(campaign_id=of.queued), limit=BATCH), 500),
-    "find by status": (lambda tx, of: search.find(tx, Query(status="queued"), limit=BATCH), 500),
+    "find by status": (lambda tx, of: search.find(tx, Query(status="queued"), limit=BATCH), 3 * HELD),
     "a page of an export": (lambda tx, of: next(search.export(tx, of.queued, page=100)), 1_000),
     "show": (
         lambda tx, of: (

@@ -151,7 +151,7 @@ def test_an_open_attempt_holds_back_later_ones_and_is_counted_when_it_is_closed(
     ids = desk.queued(n=2)
     lease = desk.lease()
     (first,) = desk.sent(lease, ids[:1])
-    desk.sql("UPDATE attempts SET started_at = started_at - 10")
+    desk.sql("UPDATE in_flight SET started_at = started_at - 10")
     (second,) = desk.sent(lease, ids[1:])
     desk.settle(second, Accepted("mid-2", "rid"))
     for _ in range(3):

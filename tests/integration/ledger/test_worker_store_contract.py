@@ -11,7 +11,7 @@ from bulksend.ledger.ids import new_id
 from bulksend.ledger.release import Release
 from bulksend.ledger.settle import Settlement
 from bulksend.ledger.write_ahead import Opening
-from bulksend.messaging import Accepted, Evidence, Status
+from bulksend.messaging import Accepted, Evidence, NotSent, Status
 from tests.unit.worker.fakes import MemoryStore, a_message
 from worker.session.campaign_cache import CampaignCache
 from worker.session.store import Store
@@ -63,6 +63,34 @@ class Contract:
         assert store.claim(ids, other) == []
         store.give_back([Release(ids[0], 0, None, None)], mine)
         assert store.claimed_under(mine) == {ids[1]}
+
+    def test_a_message_whose_attempt_is_open_is_neither_claimed_nor_given_back(
+        self, store: Store, ids: list[str]
+    ) -> None:
+        mine, other = store.take_lease(60_000)[0], store.take_lease(60_000)[0]
+        openings = [Opening(message, new_id()) for message in store.claim(ids, mine)]
+        attempts = store.open(openings, mine)
+        assert store.claim(ids, mine) == store.claim(ids, other) == []
+        store.give_back([Release(id, 0, None, None) for id in ids], mine)
+        assert store.claim(ids, other) == []
+        assert store.open(openings, mine) == attempts
+
+    def test_a_settlement_that_is_repeated_does_not_touch_a_later_claim(
+        self, store: Store, ids: list[str]
+    ) -> None:
+        mine, other = store.take_lease(60_000)[0], store.take_lease(60_000)[0]
+        openings = [Opening(message, new_id()) for message in store.claim(ids, mine)]
+        store.open(openings, mine)
+        retried = [accepted(each)._replace(outcome=NotSent("away"), status=Status.RETRY) for each in openings]
+        store.settle(retried)
+        again = [Opening(message, new_id()) for message in store.claim(ids, other)]
+        store.settle(retried)
+        assert store.claimed_under(other) == set(ids)
+        assert store.open(openings, mine) == frozenset()
+        assert store.open(again, other) == {opening.attempt_id for opening in again}
+        store.settle(retried)
+        store.settle([accepted(opening) for opening in again])
+        assert store.claim(ids, other) == []
 
     def test_a_settled_message_is_neither_claimed_nor_opened_again(
         self, store: Store, ids: list[str]

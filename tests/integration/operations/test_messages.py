@@ -7,14 +7,15 @@ from typing import Any
 import pytest
 
 from bulksend.errors import CampaignNotFound, InvalidValue, MessageNotFound
-from bulksend.ledger import campaigns
+from bulksend.ledger import campaigns, counters
 from bulksend.ledger.encryption import Cipher
-from bulksend.messaging.outcome import Accepted
+from bulksend.ledger.release import Release, release
+from bulksend.messaging.outcome import Accepted, NotSent
 from bulksend.messaging.states import Kind
 from bulksend.operations.contents import CODE_WITHHELD, WIPED
 from bulksend.operations.json_shape import Page
 from bulksend.operations.messages import Filter, find, show, zone_of
-from tests.integration.ledger.conftest import Desk
+from tests.integration.ledger.conftest import SENDER, Desk
 
 #: The interface's fields of ``messages find``.
 FIELDS = [
@@ -65,6 +66,58 @@ def test_every_field_of_a_filter_filters(desk: Desk) -> None:
     assert ids(found(desk, since="2099-01-01T00:00")) == ids(found(desk, until="2001-01-01T00:00")) == []
     assert not Filter(default_region="GB", timezone="UTC", phone="1").is_empty
     assert Filter(default_region="GB", timezone="UTC").is_empty
+
+
+def test_what_a_worker_has_is_found_counted_and_shown_as_claimed_or_sending(desk: Desk) -> None:
+    queued, claimed, sending, retry, claimed_again, sending_again = every = desk.queued(n=6)
+    lease, tried = desk.lease(), [retry, claimed_again, sending_again]
+    for opening in desk.sent(lease, tried):
+        desk.settle(opening, NotSent("no connection"))
+    desk.claim(lease, [claimed])
+    desk.write(release, [Release(claimed, 0, "outage", 1)], lease=lease)
+    assert desk.row(claimed)["gate"] == "outage"
+    assert len(desk.claim(lease, [claimed, claimed_again])) == 2
+    desk.sent(lease, [sending, sending_again])
+    campaign = str(desk.row(queued)["campaign_id"])
+    by_status = {
+        "queued": [queued],
+        "retry": [retry],
+        "claimed": [claimed_again, claimed],
+        "sending": [sending_again, sending],
+    }
+    for status, wanted in by_status.items():
+        for of in (
+            {},
+            {"campaign": campaign},
+            {"kind": "marketing"},
+            {"sender": SENDER},
+            {"phone": "447700900006"},
+        ):
+            expected = [id for id in wanted if "phone" not in of or id == sending_again]
+            assert ids(found(desk, status=status, **of)) == expected, (status, of)
+    first = found(desk, limit=1, status="claimed")
+    assert ids(found(desk, limit=1, status="claimed", before=first.next)) == [claimed]
+    shown = {item["id"]: item for item in found(desk).items}
+    assert [shown[id]["status"] for id in every] == [
+        "queued",
+        "claimed",
+        "sending",
+        "retry",
+        "claimed",
+        "sending",
+    ]
+    assert [shown[id]["attempts"] for id in every] == [0, 0, 1, 1, 1, 2]
+    for id in every:
+        one = desk.read(show, id, desk.cipher)
+        assert {**one, "attempts": len(one["attempts"])}.items() >= shown[id].items()
+        assert [attempt["n"] for attempt in one["attempts"]] == [*range(1, len(one["attempts"]) + 1)]
+    (open_one,) = desk.read(show, sending, desk.cipher)["attempts"]
+    assert (open_one["outcome"], open_one["worker"]) == (None, "host:1")
+    assert open_one["started_at"] == shown[sending]["sent_at"]
+    (counts,) = desk.read(counters.of, [campaign]).values()
+    assert (counts.statuses, counts.attempts) == ({status: len(by_status[status]) for status in by_status}, 5)
+    assert desk.row(claimed)["gate"] is None
+    assert desk.broken() == {}
 
 
 @pytest.mark.parametrize(

@@ -108,7 +108,7 @@ def test_after_a_failed_attempt_it_waits_for_its_backoff(ledger: Database) -> No
     with ledger.write() as tx:
         (claimed,) = claim(tx, [id], lease=lease, account="default")
         attempt, now = new_id(), read_clock(tx)
-        open_attempts(tx, [Opening(claimed, attempt)], lease=lease, worker="w", account="default")
+        open_attempts(tx, [Opening(claimed, attempt)], lease=lease, account="default")
         outcome = NotSent("the connection was refused")
         settlement = Settlement(
             id, attempt, outcome, Evidence(), 1.0, Status.RETRY, now + 90_000, 1, 0, outcome.why
@@ -185,7 +185,7 @@ def settled(ledger: Database, lease: str, id: str, outcome: Outcome, evidence: E
     with ledger.write() as tx:
         (claimed,) = claim(tx, [id], lease=lease, account="default")
         attempt = new_id()
-        open_attempts(tx, [Opening(claimed, attempt)], lease=lease, worker="w", account="default")
+        open_attempts(tx, [Opening(claimed, attempt)], lease=lease, account="default")
         ends = Status.UNKNOWN if isinstance(outcome, Unknown) else Status.QUEUED
         due_at = None if isinstance(outcome, Unknown) else read_clock(tx) + 60_000
         settlement = Settlement(id, attempt, outcome, evidence, 1.0, ends, due_at, 1, 0, outcome.why)
@@ -198,7 +198,7 @@ def test_a_retry_after_an_answer_is_not_told_as_one_that_never_reached_the_vendo
     with ledger.write() as tx:
         (claimed,) = claim(tx, [id], lease=lease, account="default")
         attempt, now = new_id(), read_clock(tx)
-        open_attempts(tx, [Opening(claimed, attempt)], lease=lease, worker="w", account="default")
+        open_attempts(tx, [Opening(claimed, attempt)], lease=lease, account="default")
         outcome = Refused("17115", "the vendor could not send the message (17115)")
         evidence = Evidence(http_status=200, ret_code=17115, bytes_sent=True, reply_began=True)
         settlement = Settlement(
@@ -422,9 +422,9 @@ def test_behind_many_others_a_used_up_rate_is_not_the_whole_wait(
     ledger = Database(f"sqlite:///{tmp_path_factory.mktemp('turns') / 'ledger.db'}")
     migrate(ledger)
     _, ids = a_campaign(ledger, count=801)
-    a_worker(ledger)
+    lease = a_worker(ledger)
     with ledger.write() as tx:
-        tx.execute(update(messages_table).values(status="claimed"))
+        assert len(claim(tx, ids, lease=lease, account="default")) == 801
     # The rate is used up for some seconds, by people of others.
     _wait_out(permits, [_an_ask(f"447700901{n}") for n in range(100, 400)])
     why = ask(ledger, ids[-1], permits)
