@@ -1,4 +1,7 @@
-"""The publish window: the part of one campaign whose jobs are in Redis, as the relay remembers it.
+"""The publish window: the part of one campaign that is in Redis or claimed, as the relay remembers it.
+
+A claimed message counts until its attempt is open. So all workers together hold at most a window of a campaign that
+waits for permits, and what goes out makes room for a job, which the next free worker takes.
 
 A large window is not read as a whole in each round: twenty thousand rows twice a second would cost more than sending
 them. Between two whole scans only the rows after its end are read, as many as have left the window.
@@ -7,6 +10,7 @@ them. Between two whole scans only the rows after its end are read, as many as h
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 
 from sqlalchemy import Connection
 
@@ -46,31 +50,39 @@ class PublishWindow:
     _whole_rows: int = 0
 
     def scan(
-        self, tx: Connection, campaign_id: str, size: int, now_ms: int, *, held_after: str | None = None
+        self,
+        tx: Connection,
+        campaign_id: str,
+        size: int,
+        now_ms: int,
+        *,
+        held_after: str | None = None,
+        claimed: bool = True,
     ) -> Scan:
-        """The rows of the whole window, or those after its end; without those that the campaign's canary holds."""
+        """The rows of the whole window, or those after its end; without those that the campaign's canary holds.
+
+        Without ``claimed`` a claim leaves the window.
+        """
+        found = partial(due.due_messages, tx, campaign_id, held_after=held_after, claimed=claimed)
         if self._end is None or self._whole_rows <= SMALL or now_ms - self._whole_at_ms >= WHOLE_MS:
-            rows = due.due_messages(tx, campaign_id, size, held_after=held_after)
+            rows = found(size)
             self._whole_at_ms, self._whole_rows = now_ms, len(rows)
-            kept = map(job_key, rows)
+            # A claim uses up its job: a message that a worker gives back needs another.
+            kept = (job_key(row) for row in rows if not row.is_claimed)
             self.published = {key: self.published[key] for key in kept if key in self.published}
             return Scan(rows, is_whole=True, reached_end=len(rows) < size)
-        room = size - due.count_waiting_up_to(tx, campaign_id, self._end, size)
-        rows = (
-            due.due_messages(tx, campaign_id, room, after=self._end, held_after=held_after)
-            if room > 0
-            else []
-        )
+        room = size - due.count_waiting_up_to(tx, campaign_id, self._end, size, claimed=claimed)
+        rows = found(room, after=self._end) if room > 0 else []
         return Scan(rows, is_whole=False, reached_end=len(rows) < room)
 
     def record(self, scan: Scan, taken: dict[str, int]) -> None:
-        """Record the ids of a scan that Redis took. The window ends before the first row that Redis does not have."""
+        """Record the ids of a scan that Redis took. The window ends before the first row without a job or a claim."""
         for row in scan.rows:
             if row.id in taken:
                 self.published[job_key(row)] = taken[row.id]
         end = None if scan.is_whole else self._end
         for row in scan.rows:
-            if job_key(row) not in self.published:
+            if not row.is_claimed and job_key(row) not in self.published:
                 break
             end = row.due_at, row.id
         self._end = end

@@ -70,7 +70,7 @@ MOST_CALL_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class RelaySettings:
-    """How much is published and how often: at most ``window_seconds`` of a sender's rate is in Redis."""
+    """How much is published and how often: at most ``window_seconds`` of a sender's rate is in Redis and claimed."""
 
     window_seconds: float = 10.0
     republish_seconds: float = 10.0
@@ -271,7 +271,7 @@ class Relay:
     def _fill(
         self, campaign: Campaign, rate: float, part: float, oldest: int | None
     ) -> Generator[None, None, float]:
-        """Publish the messages of the window that are not in Redis, a job a step.
+        """Publish the messages of the window that neither Redis nor a worker has, a job a step.
 
         ``part`` of the sender's rate is this campaign's. Returns the seconds until more are due.
         """
@@ -281,7 +281,9 @@ class Relay:
         window = self._windows.setdefault(campaign.id, PublishWindow())
         now = int(self._clock())
         with self._database.read() as tx:
-            scan = window.scan(tx, campaign.id, size, now, held_after=campaign.held_after)
+            # No code waits for another that a worker holds, and perhaps holds for long.
+            claimed = campaign.kind is not Kind.OTP
+            scan = window.scan(tx, campaign.id, size, now, held_after=campaign.held_after, claimed=claimed)
             upcoming = due.next_due_at(tx, campaign.id) if scan.reached_end else None
             now_ms = read_clock(tx)
         wanted = [
@@ -316,6 +318,8 @@ class Relay:
         self, row: due.DueMessage, published_ms: int | None, oldest: int | None, now: int
     ) -> bool:
         """Whether Redis does not have its job, or may have lost it."""
+        if row.is_claimed:
+            return False
         if published_ms is None:
             return not (row.was_due_at_intake and row.age_ms < GRACE_MS)
         if now - published_ms < self._settings.republish_seconds * 1000:

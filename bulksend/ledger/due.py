@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
+    ColumnElement,
     Connection,
     Select,
     Text,
     Tuple,
     cast,
+    false,
     func,
     literal,
     select,
@@ -21,7 +23,7 @@ from sqlalchemy import (
 from bulksend.ledger.clock import read_clock
 from bulksend.ledger.database import prefer_indexes
 from bulksend.ledger.endings import end_unsent
-from bulksend.ledger.in_flight import IS_IN_FLIGHT
+from bulksend.ledger.in_flight import IS_IN_FLIGHT, IS_OPEN
 from bulksend.ledger.schema import WAITING_SQL, Id, Instant, messages
 from bulksend.messaging.states import WAITING, Status
 
@@ -35,13 +37,14 @@ _ID_TEXT = cast(messages.c.id, Text)
 class DueMessage(NamedTuple):
     """A message that waits and is due. ``age_ms`` is its time in the ledger.
 
-    ``was_due_at_intake``: its producer has published it already.
+    ``was_due_at_intake``: its producer has published it already. ``is_claimed``: a worker has it, without an attempt.
     """
 
     id: str
     due_at: int
     age_ms: int
     was_due_at_intake: bool
+    is_claimed: bool = False
 
 
 #: A position in the order of due messages: due time and id.
@@ -72,24 +75,32 @@ def due_messages(
     *,
     after: Cursor | None = None,
     held_after: str | None = None,
+    claimed: bool = False,
 ) -> list[DueMessage]:
     """The campaign's messages that wait and are due, the longest due first; with ``after`` those behind that cursor.
 
-    ``held_after``: without those that its canary holds.
+    ``held_after``: without those that its canary holds. ``claimed``: also those that workers have claimed, until their
+    attempts are open.
     """
     now = read_clock(tx)
-    found = select(_ID_TEXT, messages.c.due_at, messages.c.queued_at, messages.c.attempts)
+    is_claimed = IS_IN_FLIGHT if claimed else false()
+    found = select(_ID_TEXT, messages.c.due_at, messages.c.queued_at, messages.c.attempts, is_claimed)
     found = found.where(_IS_WAITING) if held_after is None else _in_slice(found, held_after)
     wanted = (
-        found.where(messages.c.campaign_id == campaign_id, messages.c.due_at <= now, ~IS_IN_FLIGHT)
+        found.where(messages.c.campaign_id == campaign_id, messages.c.due_at <= now, _is_free(claimed))
         .order_by(messages.c.due_at, messages.c.id)
         .limit(limit)
     )
     rows = tx.execute(wanted if after is None else wanted.where(_cursor > _cursor_value(after))).all()
     return [
-        DueMessage(id, due_at, now - queued_at, due_at <= queued_at and attempts == 0)
-        for id, due_at, queued_at, attempts in rows
+        DueMessage(id, due_at, now - queued_at, due_at <= queued_at and attempts == 0, bool(is_claimed))
+        for id, due_at, queued_at, attempts, is_claimed in rows
     ]
+
+
+def _is_free(claimed: bool) -> ColumnElement[bool]:
+    """That no worker has a message; with ``claimed``, that none has opened an attempt of it."""
+    return ~(IS_OPEN if claimed else IS_IN_FLIGHT)
 
 
 def _in_slice(found: Select[Any], held_after: str) -> Select[Any]:
@@ -104,8 +115,10 @@ def _in_slice(found: Select[Any], held_after: str) -> Select[Any]:
     return found.select_from(each).join(messages, is_one).where(messages.c.id <= literal(held_after, Id))
 
 
-def count_waiting_up_to(tx: Connection, campaign_id: str, cursor: Cursor, most: int) -> int:
-    """How many messages of a campaign wait up to a cursor, at most ``most``."""
+def count_waiting_up_to(
+    tx: Connection, campaign_id: str, cursor: Cursor, most: int, *, claimed: bool = False
+) -> int:
+    """How many messages of a campaign wait up to a cursor, at most ``most``. ``claimed`` as in ``due_messages``."""
     waiting = (
         select(literal(1))
         .select_from(messages)
@@ -113,7 +126,7 @@ def count_waiting_up_to(tx: Connection, campaign_id: str, cursor: Cursor, most: 
             messages.c.campaign_id == campaign_id,
             _IS_WAITING,
             _cursor <= _cursor_value(cursor),
-            ~IS_IN_FLIGHT,
+            _is_free(claimed),
         )
         .limit(most)
     )

@@ -192,7 +192,10 @@ class Settings(BaseModel):
     )
     batch_size: int = Field(500, ge=1, le=5000, description="Maximum number of messages in one job")
     window_seconds: float = Field(
-        10, gt=0, le=3600, description="Part of a campaign that is in Redis at once, in seconds of its rate"
+        10,
+        gt=0,
+        le=3600,
+        description="Part of a campaign that is in Redis or claimed at once, in seconds of its rate",
     )
     republish_seconds: float = Field(
         10, ge=1, le=600, description="Time after which the relay publishes a missing job again, seconds"

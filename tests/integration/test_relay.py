@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -15,12 +16,15 @@ from bulksend.broker import LEADER_KEY, job_ids
 from bulksend.ledger import campaign_creation, campaigns, due, intake, leases, pauses, senders
 from bulksend.ledger.campaign_creation import NewCampaign
 from bulksend.ledger.campaigns import Campaign
-from bulksend.ledger.claim import claim
+from bulksend.ledger.claim import Claimed, claim
 from bulksend.ledger.clock import read_clock
 from bulksend.ledger.database import Database
 from bulksend.ledger.encryption import Cipher
+from bulksend.ledger.ids import new_id
 from bulksend.ledger.message_rows import NewMessage
+from bulksend.ledger.release import Release, release
 from bulksend.ledger.schema import campaign_counts, messages
+from bulksend.ledger.write_ahead import Opening, open_attempts
 from bulksend.messaging import Kind, OnUnknown
 from bulksend.redis_client import open_redis
 from ops.local.valkey import EmbeddedValkey
@@ -41,17 +45,18 @@ def a_campaign(
     due_in_ms: int = 0,
     key: str = "k",
     rate: float = 80.0,
+    sender: str = SENDER,
     weight: int | None = None,
     canary: str | None = None,
 ) -> Campaign:
     with ledger.write() as tx:
         now = read_clock(tx)
-        senders.register(tx, SENDER, rate=rate)
+        senders.register(tx, sender, rate=rate)
         new = NewCampaign(
             key,
             "test",
             kind,
-            SENDER,
+            sender,
             "text",
             '{"body":"x"}',
             "h",
@@ -71,7 +76,7 @@ def a_campaign(
                 f"4477009{n:05d}",
                 False,
                 f"4477009{n:05d}",
-                SENDER,
+                sender,
                 "text",
                 {"v": {}},
                 "",
@@ -108,10 +113,45 @@ def ids_waiting(valkey: redis.Redis, lane: str = "marketing") -> list[str]:
     return [id for raw in valkey.lrange(lane, 0, -1) for id in job_ids(raw)]
 
 
-def claim_all(ledger: Database, ids: Sequence[str]) -> int:
-    with ledger.write() as tx:
-        lease, _ = leases.take(tx, "t", 60_000)
-        return len(claim(tx, ids, lease=lease, account="default"))
+class Worker:
+    """Claims every job that it can get, and opens the attempts of what has waited longest."""
+
+    def __init__(self, ledger: Database) -> None:
+        self._ledger = ledger
+        self.waiting: list[Claimed] = []
+        """Claimed, without a permit."""
+        self.sent = 0
+        with ledger.write() as tx:
+            self._lease, _ = leases.take(tx, "t", 60_000)
+
+    def claim(self, ids: Sequence[str]) -> int:
+        with self._ledger.write() as tx:
+            claimed = claim(tx, ids, lease=self._lease, account="default")
+        self.waiting += claimed
+        return len(claimed)
+
+    def send(self, most: int) -> int:
+        """As many as the limiter lets out."""
+        openings = [Opening(message, new_id()) for message in self.waiting[:most]]
+        del self.waiting[:most]
+        with self._ledger.write() as tx:
+            opened = len(open_attempts(tx, openings, lease=self._lease, account="default").attempts)
+        self.sent += opened
+        return opened
+
+    def give_back(self, most: int) -> None:
+        releases = [Release(message.id, 0, None, None) for message in self.waiting[:most]]
+        del self.waiting[:most]
+        with self._ledger.write() as tx:
+            release(tx, releases, lease=self._lease)
+
+
+def take_jobs(valkey: redis.Redis, workers: list[Worker]) -> None:
+    """The workers take all jobs. Redis serves the one that has waited longest, which stands last then."""
+    for raw in reversed(valkey.lrange("marketing", 0, -1)):
+        workers[0].claim(job_ids(raw))
+        workers.append(workers.pop(0))
+    valkey.delete("marketing")
 
 
 def test_a_blast_is_published_as_a_window_of_its_rate(
@@ -124,9 +164,79 @@ def test_a_blast_is_published_as_a_window_of_its_rate(
     assert len(waiting) == len(set(waiting)) == 800  # ten seconds at 80/s
     relay.publish_due()
     assert len(ids_waiting(valkey)) == 800
-    assert claim_all(ledger, waiting[:300]) == 300
+    worker = Worker(ledger)
+    assert worker.claim(waiting[:300]) == 300
     relay.publish_due()
-    assert len(set(ids_waiting(valkey))) == 1100
+    assert len(ids_waiting(valkey)) == 800, "what a worker holds is of the window"
+    assert worker.send(200) == 200
+    relay.publish_due()
+    assert len(set(ids_waiting(valkey))) == 1000
+
+
+def test_workers_hold_a_window_together_and_one_that_starts_later_gets_its_part(
+    ledger: Database, valkey_url: str, valkey: redis.Redis
+) -> None:
+    """One of two workers claimed 3,500 messages of a sender of 80/s, 44 seconds of it."""
+    a_campaign(ledger, 4000, due_in_ms=-5000)
+    relay, workers = a_relay(ledger, valkey_url), [Worker(ledger), Worker(ledger)]
+
+    def pass_seconds(count: int) -> None:
+        for _ in range(2 * count):
+            relay.publish_due()
+            take_jobs(valkey, workers)
+            left = 40
+            # The limiter serves all who ask: those with little get it, the others share the rest.
+            for n, worker in enumerate(sorted(workers, key=lambda each: len(each.waiting))):
+                left -= worker.send(left // (len(workers) - n))
+
+    pass_seconds(10)
+    held = [len(worker.waiting) for worker in workers]
+    assert sum(held) <= 800
+    assert held == pytest.approx([400, 400], abs=80)
+    third = Worker(ledger)
+    workers.append(third)
+    pass_seconds(20)
+    assert sum(len(worker.waiting) for worker in workers) <= 800
+    assert third.sent == pytest.approx(20 * 80 / 3, rel=0.2)
+
+
+def test_a_campaign_that_stands_still_is_held_up_to_its_window_and_another_flows_beside_it(
+    ledger: Database, valkey_url: str, valkey: redis.Redis
+) -> None:
+    slow = a_campaign(ledger, 1000, due_in_ms=-5000, rate=1.0, key="slow")
+    fast = a_campaign(ledger, 1000, due_in_ms=-5000, rate=80.0, key="fast", sender="8615000579988")
+    relay, worker = a_relay(ledger, valkey_url), Worker(ledger)
+    for _ in range(5):
+        relay.publish_due()
+        take_jobs(valkey, [worker])
+        held = Counter(message.campaign_id for message in worker.waiting)
+        assert held == {slow.id: 20, fast.id: 800}
+        worker.waiting.sort(key=lambda message: message.campaign_id != fast.id)
+        worker.send(40)
+
+
+def test_a_message_that_a_worker_gives_back_is_published_at_once(
+    ledger: Database, valkey_url: str, valkey: redis.Redis
+) -> None:
+    a_campaign(ledger, 30, due_in_ms=-5000)
+    relay, worker = a_relay(ledger, valkey_url, republish_seconds=600.0), Worker(ledger)
+    relay.publish_due()
+    take_jobs(valkey, [worker])
+    relay.publish_due()
+    assert ids_waiting(valkey) == []
+    given_back = {message.id for message in worker.waiting[:10]}
+    worker.give_back(10)
+    relay.publish_due()
+    assert set(ids_waiting(valkey)) == given_back
+
+
+def test_claimed_codes_leave_the_window(ledger: Database, valkey_url: str, valkey: redis.Redis) -> None:
+    a_campaign(ledger, 60, kind=Kind.OTP, due_in_ms=-5000, rate=1.0)
+    relay, worker = a_relay(ledger, valkey_url), Worker(ledger)
+    relay.publish_due()
+    assert worker.claim(ids_waiting(valkey, "otp")) == 20
+    relay.publish_due()
+    assert len(ids_waiting(valkey, "otp")) == 40
 
 
 def test_campaigns_of_a_sender_share_its_window_by_their_weights_a_job_each_in_turn(
@@ -171,7 +281,11 @@ def test_of_a_large_window_only_the_rows_after_its_end_are_read_between_two_whol
         window.record(scan, dict.fromkeys((row.id for row in scan.rows), now_ms))
         ids = [row.id for row in scan.rows]
         assert [row.id for row in due.due_messages(tx, campaign.id, count)][: SMALL + 500] == ids
-    claim_all(ledger, ids[:300])
+    worker = Worker(ledger)
+    worker.claim(ids[:900])
+    with ledger.read() as tx:
+        assert window.scan(tx, campaign.id, SMALL + 500, now_ms + 400).rows == []
+    worker.send(300)
     with ledger.read() as tx:
         # As many rows as have left the window.
         scan = window.scan(tx, campaign.id, SMALL + 500, now_ms + 500)
@@ -183,7 +297,8 @@ def test_of_a_large_window_only_the_rows_after_its_end_are_read_between_two_whol
         # A whole scan forgets the rows that left the window, and finds those that a worker gave back.
         scan = window.scan(tx, campaign.id, SMALL + 500, now_ms + WHOLE_MS)
         assert scan.is_whole
-        assert len(window.published) == len(scan.rows) == SMALL + 500
+        assert len(scan.rows) == SMALL + 500
+        assert len(window.published) == SMALL + 500 - len(worker.waiting)
 
 
 def test_rows_of_a_large_window_that_redis_refused_are_read_again_at_once(ledger: Database) -> None:

@@ -34,6 +34,19 @@ def test_claimed_and_ended_messages_are_not_due(desk: Any) -> None:
     assert [item.id for item in desk.read(due.due_messages, campaign, 10)] == ids[2:]
 
 
+def test_what_is_claimed_is_found_where_it_is_asked_for_until_its_attempt_is_open(desk: Any) -> None:
+    ids = desk.queued(n=3)
+    campaign = desk.row(ids[0])["campaign_id"]
+    lease = desk.lease()
+    desk.claim(lease, ids[:1])
+    desk.sent(lease, ids[1:2])
+    found = desk.read(due.due_messages, campaign, 10, claimed=True)
+    assert [(item.id, item.is_claimed) for item in found] == [(ids[0], True), (ids[2], False)]
+    up_to = found[-1].due_at, found[-1].id
+    assert desk.read(due.count_waiting_up_to, campaign, up_to, 10) == 1
+    assert desk.read(due.count_waiting_up_to, campaign, up_to, 10, claimed=True) == 2
+
+
 def test_a_retry_that_is_due_was_not_published_by_its_producer(desk: Any) -> None:
     (id,) = desk.queued()
     (opening,) = desk.sent(desk.lease(), [id])

@@ -330,10 +330,13 @@ RELAY: dict[str, tuple[Work, int]] = {
     "fold counts": (lambda tx, of: counters.merge_parts(tx), 100),
     "live campaigns": (lambda tx, of: campaigns.active(tx), 50),
     "pauses": (lambda tx, of: (pauses.current(tx), senders.all_senders(tx)), 50),
-    "what is due": (lambda tx, of: due.due_messages(tx, of.queued, 100), 300),
-    "what is due after": (lambda tx, of: due.due_messages(tx, of.queued, 100, after=(1, of.ids[50])), 300),
+    "what is due": (lambda tx, of: due.due_messages(tx, of.queued, 100, claimed=True), 300),
+    "what is due after": (
+        lambda tx, of: due.due_messages(tx, of.queued, 100, after=(1, of.ids[50]), claimed=True),
+        300,
+    ),
     "how many wait": (
-        lambda tx, of: due.count_waiting_up_to(tx, of.queued, (4 * 10**12, of.ids[-1]), 100),
+        lambda tx, of: due.count_waiting_up_to(tx, of.queued, (4 * 10**12, of.ids[-1]), 100, claimed=True),
         300,
     ),
     "when the next is due": (lambda tx, of: due.next_due_at(tx, of.queued), 50),
