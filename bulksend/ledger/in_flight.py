@@ -39,7 +39,7 @@ from bulksend.messaging.states import HELD, WAITING, Status
 #: SQL: an attempt of the message {message} is open, so a POST of it may be under way.
 OPEN = "(SELECT f.attempt_id FROM in_flight f WHERE f.message_pk = {message}.id) IS NOT NULL"
 
-OF_MESSAGE = in_flight.c.message_pk == messages.c.id
+_OF_MESSAGE = in_flight.c.message_pk == messages.c.id
 
 
 def _its(column: ColumnElement[Any]) -> ScalarSelect[Any]:
@@ -48,12 +48,20 @@ def _its(column: ColumnElement[Any]) -> ScalarSelect[Any]:
     A subquery and not a join: one lookup by the key, with any statistics. Those of a table whose rows live for seconds
     are always wrong.
     """
-    return select(column).where(OF_MESSAGE).correlate(messages).scalar_subquery()
+    return select(column).where(_OF_MESSAGE).correlate(messages).scalar_subquery()
 
 
 IS_IN_FLIGHT = _its(in_flight.c.owner).is_not(None)
 IS_OPEN = _its(in_flight.c.attempt_id).is_not(None)
-_WAITS = messages.c.status.in_([status.value for status in sorted(WAITING)])
+
+
+def waits(of: Any) -> ColumnElement[bool]:
+    """Whether a message waits by its own row; ``of``: its columns."""
+    is_waiting: ColumnElement[bool] = of.status.in_([status.value for status in sorted(WAITING)])
+    return is_waiting
+
+
+_WAITS = waits(messages.c)
 
 
 def _or(column: ColumnElement[Any], otherwise: ColumnElement[Any]) -> ColumnElement[Any]:
@@ -83,7 +91,7 @@ _LOOKED_UP: dict[str, tuple[FromClause, ColumnElement[bool]]] = {
     "sqlite": (messages, messages.c.id == literal_column("+in_flight.message_pk")),
     # As in ``bulk_parameters.named``.
     "postgresql": (
-        select(messages).where(OF_MESSAGE).correlate(in_flight).offset(literal_column("0")).lateral("m"),
+        select(messages).where(_OF_MESSAGE).correlate(in_flight).offset(literal_column("0")).lateral("m"),
         true(),
     ),
 }
@@ -93,12 +101,6 @@ def with_messages(tx: Connection) -> tuple[FromClause, Any]:
     """``in_flight`` joined with its messages, and their columns."""
     found, on = _LOOKED_UP[tx.dialect.name]
     return in_flight.join(found, on), found.c
-
-
-def waits(of: Any) -> ColumnElement[bool]:
-    """Whether a message of ``with_messages`` waits by its own row."""
-    is_waiting: ColumnElement[bool] = of.status.in_([status.value for status in sorted(WAITING)])
-    return is_waiting
 
 
 def ids_of(tx: Connection, status: Status) -> list[str]:
@@ -164,7 +166,7 @@ def open_attempt_of(id: str) -> Select[Any]:
     columns = [known[c.name].label(c.name) if c.name in known else null().label(c.name) for c in attempts.c]
     return (
         select(*columns)
-        .select_from(in_flight.join(messages, OF_MESSAGE).join(workers, workers.c.id == in_flight.c.owner))
+        .select_from(in_flight.join(messages, _OF_MESSAGE).join(workers, workers.c.id == in_flight.c.owner))
         .where(in_flight.c.message_pk == id, ~_IS_CLAIMED)
     )
 
@@ -213,8 +215,8 @@ def drop_claims(tx: Connection, lease: str, ids: Sequence[str]) -> None:
 def drop_ended(tx: Connection, lease: str, ids: Sequence[str]) -> None:
     """Of these messages of the lease those that have ended are no longer in flight; none of them was POSTed."""
     mine = among(tx, in_flight.c.message_pk, ids), in_flight.c.owner == lease
-    status = select(messages.c.status).where(OF_MESSAGE).correlate(in_flight).scalar_subquery()
-    tx.execute(delete(in_flight).where(*mine, status.not_in([each.value for each in sorted(WAITING)])))
+    is_waiting = select(_WAITS).where(_OF_MESSAGE).correlate(in_flight).scalar_subquery()
+    tx.execute(delete(in_flight).where(*mine, ~is_waiting))
 
 
 def drop_attempts(tx: Connection, ids: Sequence[str], attempt_ids: Sequence[str]) -> None:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import Connection, Text, cast, exists, insert, select, update
+from sqlalchemy import Connection, Row, Text, cast, exists, insert, select, update
 
 from bulksend.ledger import in_flight
 from bulksend.ledger.bulk_parameters import IDS, bound, statement, table
@@ -119,7 +120,7 @@ def reap(
         unsent = [each for each in left if each.attempt_id not in known]
         left = [each for each in left if each.attempt_id in known]
     given_back = [each.message for each in unsent]
-    settle(tx, [_unsent(each) for each in unsent])
+    settle(tx, [_unsent(each, "") for each in unsent])
     if begun is not None:
         given_back += _clear_unsent(tx, lease, known)
     rest = _release_claimed(tx, lease)
@@ -141,36 +142,26 @@ def _release_claimed(tx: Connection, lease: str) -> list[str]:
     return back
 
 
-def _unsent(each: OpenAttempt) -> Settlement:
+def _unsent(of: OpenAttempt | Row[Any], error: str) -> Settlement:
     """Its worker died before its POST: it waits again."""
     return Settlement(
-        each.message, each.attempt_id, NotSent(_LOST_BEFORE), Evidence(bytes_sent=False, reply_began=False), None,
-        Status.RETRY, each.due_at + 1, each.tries, each.waits, error="",
+        of.message, of.attempt_id, NotSent(_LOST_BEFORE), Evidence(), None,
+        Status.RETRY, of.due_at + 1, of.tries, of.waits, error=error,
     )  # fmt: skip
 
 
 def _clear_unsent(tx: Connection, lease: str, begun: Collection[str]) -> list[str]:
     """The same for messages that a rescue made unknown before. A code was wiped then, so it fails."""
     # Found among the unknown messages, since attempts have no index of leases.
-    sql = f"""SELECT CAST(m.id AS text) AS id, CAST(a.id AS text) AS attempt, m.due_at, m.tries, m.waits,
+    sql = f"""SELECT CAST(m.id AS text) AS message, CAST(a.id AS text) AS attempt_id, m.due_at, m.tries, m.waits,
                 m.payload IS NULL AS wiped
               FROM messages m JOIN attempts a ON a.message_pk = m.id AND a.id = m.attempt_id
               WHERE m.{UNKNOWN_SQL} AND a.outcome = 'unknown' AND a.owner = :lease AND a.error = :lost
                 AND a.id NOT IN (SELECT p.id FROM {table(tx, IDS)})"""  # noqa: S608 - our own words
     named = {"lease": lease, "lost": WORKER_LOST}
     rows = tx.execute(statement(sql), bound(tx, IDS, [(id,) for id in begun]) | named).all()
-    why = _LOST_BEFORE
-    settle(
-        tx,
-        [
-            Settlement(
-                row.id, row.attempt, NotSent(why), Evidence(), None, Status.RETRY, row.due_at + 1,
-                row.tries, row.waits, why,
-            )
-            for row in rows
-        ],
-    )  # fmt: skip
-    return [row.id for row in rows if not row.wiped]
+    settle(tx, [_unsent(row, _LOST_BEFORE) for row in rows])
+    return [row.message for row in rows if not row.wiped]
 
 
 _QUARANTINED = "'quarantined: worker after worker died while rendering it; look at their logs first'"

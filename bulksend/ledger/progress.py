@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from heapq import nlargest
+from typing import Any
 
-from sqlalchemy import Connection, RowMapping, case, func, select, union_all
+from sqlalchemy import ColumnElement, Connection, RowMapping, Select, case, func, select, union_all
 
 from bulksend.ledger.campaigns import Campaign
 from bulksend.ledger.clock import read_clock
@@ -56,16 +57,16 @@ def _send_rates_of(tx: Connection, phone: str, now: int, window_ms: int) -> list
     return [(str(id), posts * 1000 / span_ms) for id, posts, _ in rows]
 
 
+def _newest(phone: str, when: ColumnElement[bool], most: int) -> Select[Any]:
+    """The newest attempts of a sender, of those that began ``when``."""
+    mine = select(attempts).where(attempts.c.sender == phone, when)
+    return mine.order_by(attempts.c.started_at.desc()).limit(most)
+
+
 def recent_results(tx: Connection, phone: str, since: int) -> tuple[int, int, int | None]:
     """Of a sender's newest POSTS_SAMPLED POSTs that began since then: how many have a result, how many of them the
     vendor refused, and when the newest one began (ms)."""
-    newest = (
-        select(attempts.c.started_at, attempts.c.outcome)
-        .where(attempts.c.sender == phone, attempts.c.started_at >= since)
-        .order_by(attempts.c.started_at.desc())
-        .limit(POSTS_SAMPLED)
-        .subquery()
-    )
+    newest = _newest(phone, attempts.c.started_at >= since, POSTS_SAMPLED).subquery()
     refused = func.sum(case((newest.c.outcome == "refused", 1), else_=0))
     row = tx.execute(select(func.count(newest.c.outcome), refused, func.max(newest.c.started_at))).one()
     return int(row[0]), int(row[1] or 0), row[2]
@@ -78,13 +79,7 @@ def last_accepted_at(tx: Connection, before: int) -> int | None:
     """
     found = []
     for phone in tx.execute(select(senders.c.phone)).scalars().all():
-        newest = (
-            select(attempts.c.started_at, attempts.c.outcome)
-            .where(attempts.c.sender == phone, attempts.c.started_at < before)
-            .order_by(attempts.c.started_at.desc())
-            .limit(REPLIES_COUNTED)
-            .subquery()
-        )
+        newest = _newest(phone, attempts.c.started_at < before, REPLIES_COUNTED).subquery()
         accepted = newest.c.outcome == "accepted"
         found.append(tx.scalar(select(func.max(newest.c.started_at)).where(accepted)))
     return max((int(at) for at in found if at is not None), default=None)
@@ -120,16 +115,11 @@ def failure_reasons(
 
 def recent_replies(tx: Connection) -> str:
     """The results of the POSTs since the last accepted one, each kind with its number, the newest first."""
-    since = read_clock(tx) - RECENT_MS
+    is_recent = attempts.c.started_at >= read_clock(tx) - RECENT_MS
     newest = [
         attempt
-        for sender in tx.execute(select(senders.c.phone)).scalars().all()
-        for attempt in tx.execute(
-            select(attempts)
-            .where(attempts.c.sender == sender, attempts.c.started_at >= since)
-            .order_by(attempts.c.started_at.desc())
-            .limit(REPLIES_COUNTED)
-        ).mappings()
+        for phone in tx.execute(select(senders.c.phone)).scalars().all()
+        for attempt in tx.execute(_newest(phone, is_recent, REPLIES_COUNTED)).mappings()
     ]
     counts: dict[str, int] = {}
     for attempt in nlargest(REPLIES_COUNTED, newest, key=lambda each: each["started_at"]):

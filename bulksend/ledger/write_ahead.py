@@ -147,7 +147,7 @@ def open_in_one_statement(
 
     Returns the ids of the attempts that are open now; call ``open_attempts`` for the others. None says that a pause,
     cancellation, suppression or cap may concern one of the messages and that nothing was changed: ``open_attempts``
-    for all. Not for SQLite, which writes to one table in a statement.
+    for all. Not for SQLite, which has no UPDATE in WITH.
     """
     blockers, parameters = _blockers(tx, openings, account, caps)
     opened = _opening(tx, "AND NOT EXISTS (SELECT 1 FROM blockers)")

@@ -309,7 +309,7 @@ class LocalPermits:
     # -- gates -----------------------------------------------------------------------------------------
 
     def _held(self, memory: _Memory, ask: Ask, now: float) -> Wait | None:
-        """What holds it, whoever its recipient is."""
+        """The first gate that holds it by sender, campaign or account: a pause, or a new memory."""
         return next(iter([*self._paused_by(memory, ask), *self._cold(memory, ask, now)]), None)
 
     def _paused_by(self, memory: _Memory, ask: Ask) -> list[Wait]:
