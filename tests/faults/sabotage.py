@@ -181,7 +181,7 @@ CANARY_IGNORED = PlantedBug(
             "              AND (c.held_after IS NULL OR m.id <= c.held_after))",
             "              )",
         ),
-        Edit("producer/relay.py", "held_after=campaign.held_after)", "held_after=None)"),
+        Edit("producer/relay.py", "held_after=campaign.held_after, claimed", "held_after=None, claimed"),
     ),
     ("campaign with a canary",),
     frozenset({"P22"}),
