@@ -40,13 +40,13 @@ class ServerState:
     """Connections that sent something other than HTTP, or more than is allowed."""
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     """Set whenever a connection becomes idle or ends."""
-    _latest: float = 0.0
 
     def arrival_time(self, waited_seconds: float) -> tuple[float, float]:
-        """Unix ms and monotonic seconds of bytes that have waited this long; times never go back."""
-        now = self.monotonic()
-        self._latest = max(self._latest, now - waited_seconds)
-        return (self.wall() - (now - self._latest)) * 1000, self._latest
+        """Unix ms and monotonic seconds of bytes that have waited this long.
+
+        A request that is read after another one may have arrived before it.
+        """
+        return (self.wall() - waited_seconds) * 1000, self.monotonic() - waited_seconds
 
 
 class Connection(asyncio.Protocol):

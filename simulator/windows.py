@@ -1,25 +1,60 @@
 """Exact sliding windows of one second: the highest count, and a limit.
 
-A window is half open: two events exactly one second apart are not in the same one. Times are monotonic seconds.
+A window is half open: two events exactly one second apart are not in the same one. Times are monotonic seconds. They
+may come out of order: requests are read in another order than the kernel received them, seconds apart on a busy
+machine.
 """
 
 from __future__ import annotations
 
-from collections import deque
+from bisect import bisect_right, insort
 
 SPAN_SECONDS = 1.0
+#: How much earlier than the newest event another one may be for an exact count: above the longest wait of
+#: ``kernel_timestamps``.
+_LATENESS_SECONDS = 6.0
+
+
+class _Events:
+    """The times of the newest events, in order."""
+
+    __slots__ = ("_times",)
+
+    def __init__(self) -> None:
+        self._times: list[float] = []
+
+    def fullest_with(self, now: float) -> int:
+        """The count of the fullest window that has an event at ``now``, which is counted too.
+
+        It ends at that event or at one of the second after it.
+        """
+        times = self._times
+        at = bisect_right(times, now)
+        most = at - bisect_right(times, now - SPAN_SECONDS, hi=at)
+        for index in range(at, len(times)):
+            end = times[index]
+            if end - now >= SPAN_SECONDS:
+                break
+            most = max(most, index + 1 - bisect_right(times, end - SPAN_SECONDS, hi=at))
+        return most + 1
+
+    def add(self, now: float) -> None:
+        """Keep an event."""
+        times = self._times
+        insort(times, now)
+        oldest = times[-1] - SPAN_SECONDS - _LATENESS_SECONDS
+        # Half of them at a time, so that dropping costs little an event.
+        if times[len(times) // 2] < oldest:
+            del times[: bisect_right(times, oldest)]
 
 
 class PeakRate:
-    """Counts events, and the most in any window of one second.
+    """Counts events, and the most in any window of one second."""
 
-    The fullest window ends at one of the events, so looking back from each event finds it exactly.
-    """
-
-    __slots__ = ("_recent", "count", "first", "last", "most")
+    __slots__ = ("_events", "count", "first", "last", "most")
 
     def __init__(self) -> None:
-        self._recent: deque[float] = deque()
+        self._events = _Events()
         self.count = 0
         self.most = 0
         self.first = 0.0
@@ -27,15 +62,10 @@ class PeakRate:
 
     def add(self, now: float) -> None:
         """Count one event at ``now``."""
-        recent = self._recent
-        recent.append(now)
-        while now - recent[0] >= SPAN_SECONDS:
-            recent.popleft()
-        if len(recent) > self.most:
-            self.most = len(recent)
-        if not self.count:
-            self.first = now
-        self.last = now
+        self.most = max(self.most, self._events.fullest_with(now))
+        self._events.add(now)
+        self.first = min(self.first, now) if self.count else now
+        self.last = max(self.last, now) if self.count else now
         self.count += 1
 
     @property
@@ -53,13 +83,12 @@ class Limit:
 
     def __init__(self, per_second: int) -> None:
         self.per_second = per_second
-        self._admitted: deque[float] = deque(maxlen=per_second)
+        self._admitted = _Events()
 
     def has_room(self, now: float) -> bool:
         """Whether one more is allowed at ``now``."""
-        admitted = self._admitted
-        return len(admitted) < self.per_second or now - admitted[0] >= SPAN_SECONDS
+        return self._admitted.fullest_with(now) <= self.per_second
 
     def take(self, now: float) -> None:
         """Count one at ``now``."""
-        self._admitted.append(now)
+        self._admitted.add(now)
