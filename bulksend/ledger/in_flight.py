@@ -236,14 +236,19 @@ def held(tx: Connection, rows: str) -> str:
     return _HELD[tx.dialect.name].format(rows=rows)
 
 
+def lock(tx: Connection, ids: Sequence[str]) -> None:
+    """Lock these messages in the order of their ids, in which all wait that change more than one in a transaction."""
+    if ids and tx.dialect.name == "postgresql":
+        mine = select(messages.c.id).where(among(tx, messages.c.id, ids))
+        tx.execute(mine.order_by(messages.c.id).with_for_update())
+
+
 def take_claims(tx: Connection, ids: Sequence[str]) -> None:
     """Take these messages from the workers that have claimed them, except those whose attempt is open.
 
     Their own rows are locked first.
     """
-    if tx.dialect.name == "postgresql":
-        mine = select(messages.c.id).where(among(tx, messages.c.id, ids))
-        tx.execute(mine.order_by(messages.c.id).with_for_update())
+    lock(tx, ids)
     tx.execute(delete(in_flight).where(among(tx, in_flight.c.message_pk, ids), _IS_CLAIMED))
 
 

@@ -7,6 +7,7 @@ Every function may be repeated after a COMMIT whose answer was lost.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import NamedTuple
 
 from sqlalchemy import Connection, bindparam, update
@@ -176,7 +177,7 @@ def settle_in_one_statement(tx: Connection, settlements: Sequence[Settlement]) -
             now=now, counted="p.n, p.sender, p.owner, p.started_at", landed="landed p", owner="p.owner"
         ),
     )
-    return frozenset(tx.execute(statement(sql), bound(tx, _COLUMNS, [*map(_row, settlements)])).scalars())
+    return frozenset(tx.execute(statement(sql), bound(tx, _COLUMNS, _rows(settlements))).scalars())
 
 
 def settle(tx: Connection, settlements: Sequence[Settlement]) -> None:
@@ -185,7 +186,7 @@ def settle(tx: Connection, settlements: Sequence[Settlement]) -> None:
         return
     rows, now = table(tx, _COLUMNS), now_sql(tx)
     held = in_flight.held(tx, rows)
-    parameters = bound(tx, _COLUMNS, [*map(_row, settlements)])
+    parameters = bound(tx, _COLUMNS, _rows(settlements))
 
     def run(sql: str, **parts: str) -> int:
         return rows_changed(tx, statement(sql.format(rows=rows, held=held, now=now, **parts)), parameters)
@@ -243,6 +244,11 @@ def outcome_name(outcome: Outcome) -> str:
 
 
 _ENDING = {Status.ACCEPTED, Status.FAILED, Status.EXPIRED, Status.UNKNOWN}
+
+
+def _rows(settlements: Sequence[Settlement]) -> list[tuple[object, ...]]:
+    """The rows of ``_COLUMNS``, in the order in which messages are locked."""
+    return [_row(s) for s in sorted(settlements, key=attrgetter("message"))]
 
 
 def _row(s: Settlement) -> tuple[object, ...]:

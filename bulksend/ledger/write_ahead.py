@@ -18,7 +18,7 @@ from bulksend.ledger.bulk_parameters import IDS, bound, statement, table
 from bulksend.ledger.claim import Claimed
 from bulksend.ledger.clock import now_sql, read_clock
 from bulksend.ledger.endings import listed
-from bulksend.ledger.in_flight import OPEN, drop_ended
+from bulksend.ledger.in_flight import OPEN, drop_ended, lock
 from bulksend.ledger.person_keys import person_key
 from bulksend.ledger.release import Release, end_claimed, expire_unposted, release
 from bulksend.messaging.exclusions import Cap
@@ -81,6 +81,7 @@ def open_attempts(
     blocked = _blocked(tx, openings, account, caps)
     for id in _open_already(tx, [o for o in openings if o.message.id in blocked]):
         del blocked[id]
+    lock(tx, [*blocked])
     by_status: dict[Status, list[str]] = {status: [] for status in (*_ENDINGS, Status.QUEUED)}
     for id, block in blocked.items():
         by_status[block.status].append(id)

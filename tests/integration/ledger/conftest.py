@@ -438,9 +438,14 @@ def server(postgres_ledger_url: str) -> Iterator[Desk]:
 PATIENCE_S = 60.0
 
 
-def in_between(desk: Desk, theirs: Callable[[Connection], object], ours: Callable[[], Any]) -> Any:
-    """``ours`` begins while another transaction has done ``theirs`` and not committed; that one commits as soon as ours
-    waits for one of its locks, or has ended without waiting."""
+def in_between(
+    desk: Desk,
+    theirs: Callable[[Connection], object],
+    ours: Callable[[], Any],
+    then: Callable[[Connection], object] = lambda tx: None,
+) -> Any:
+    """``ours`` begins while another transaction has done ``theirs`` and not committed; that one does what it does
+    ``then``, and commits, as soon as ours waits for one of its locks, or has ended without waiting."""
     told: list[Any] = []
     thread = threading.Thread(target=lambda: told.append(ours()))
     with desk.database.engine.connect() as other, other.begin():
@@ -450,6 +455,7 @@ def in_between(desk: Desk, theirs: Callable[[Connection], object], ours: Callabl
         while thread.is_alive() and not _is_waited_for(desk):
             assert time.monotonic() < deadline, "ours neither waits nor ends"
             thread.join(0.01)
+        then(other)
     thread.join(PATIENCE_S)
     assert told, "ours has not ended, or has failed"
     return told[0]

@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from sqlalchemy import Connection, text
 
 from bulksend.ledger import (
     campaign_control,
@@ -29,7 +30,7 @@ from bulksend.ledger.release import fail_claimed
 from bulksend.ledger.superseding import HELD, WAITING, Walk
 from bulksend.messaging.outcome import Accepted, Evidence, NotSent, Refused, Scope, Throttled, Unknown
 from bulksend.messaging.states import Kind
-from tests.integration.ledger.conftest import SENDER, Desk
+from tests.integration.ledger.conftest import SENDER, Desk, in_between
 
 TO, OTHER_SENDER = "447700900123", "15550100199"
 BY = {"actor": "ada", "why": "wrong file"}
@@ -351,6 +352,24 @@ def test_a_file_replaces_a_waiting_code_of_another_file(desk: Desk) -> None:
     )
     desk.write(campaign_control.end_cancelled)
     assert desk.status(older) == "cancelled"
+
+
+def test_a_last_look_locks_codes_in_the_order_of_their_ids_as_all_do_so_that_none_deadlocks(
+    server: Desk,
+) -> None:
+    held, _ = code(server), code(server)
+    replaced, newer = (code(server, recipient="447700900124") for _ in range(2))
+    (opening,) = server.sent(server.lease(), [newer])
+    server.settle(opening, Accepted("mid", "rid"), evidence=Evidence(200, 0, message_id="mid"))
+
+    def locked(id: str) -> Callable[[Connection], object]:
+        lock = text("SELECT 1 FROM messages WHERE id = CAST(:id AS uuid) FOR UPDATE NOWAIT")
+        return lambda tx: tx.execute(lock, {"id": id})
+
+    assert held < replaced
+    assert in_between(server, locked(held), lambda: opened(server, replaced, held), locked(replaced)) == []
+    assert (server.status(held), server.row(held)["gate"]) == ("queued", "newer_code")
+    assert server.status(replaced) == "superseded"
 
 
 WORKERS, PEOPLE = 8, 40
