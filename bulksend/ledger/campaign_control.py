@@ -140,5 +140,6 @@ def _end_chunk(tx: Connection, id: str, limit: int) -> tuple[int, int]:
         .with_for_update(skip_locked=True, of=messages)
     ).all()
     ended = end_unsent(tx, [id for id, _ in found], Status.CANCELLED, "campaign cancelled")
-    held = min(ended, sum(bool(is_held) for _, is_held in found))
+    # Those that did not end were held, and their attempts were opened meanwhile.
+    held = sum(bool(is_held) for _, is_held in found) - (len(found) - ended)
     return ended - held, held

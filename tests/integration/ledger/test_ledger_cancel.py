@@ -75,7 +75,9 @@ def test_a_message_that_began_to_be_sent_while_locked_is_neither_cancelled_nor_e
         "the relay's stragglers": lambda: server.write(campaign_control.end_cancelled),
         "expire": lambda: server.write(due.expire),
     }
-    in_between(server, theirs, ours[ender])
+    told = in_between(server, theirs, ours[ender])
+    if (state, ender) == ("sending", "cancel"):
+        assert told == Cancelled(waiting=1, held=0, sending=1)
     assert server.status(going) == expected
     assert server.status(waiting) == ("expired" if ender == "expire" else "cancelled")
     if expected is Status.SENDING:
