@@ -147,6 +147,21 @@ def posts_since(
     return union_all(select(ended.subquery()), under_way).subquery()
 
 
+#: One look into the index of (sender, started_at) for each sender.
+_SENDERS = """
+WITH RECURSIVE found(phone) AS (
+    SELECT min(sender) FROM attempts
+    UNION ALL SELECT (SELECT min(sender) FROM attempts WHERE sender > found.phone) FROM found
+    WHERE found.phone IS NOT NULL)
+SELECT phone FROM found WHERE phone IS NOT NULL
+"""
+
+
+def senders_of_attempts(tx: Connection) -> list[str]:
+    """The senders that have attempts which ended."""
+    return list(tx.execute(statement(_SENDERS)).scalars())
+
+
 def oldest_open(tx: Connection) -> int | None:
     """When the oldest open attempt began (ms)."""
     return tx.execute(select(func.min(in_flight.c.started_at))).scalar()

@@ -13,13 +13,13 @@ from typing import Any
 from sqlalchemy import Connection, Row, Text, cast, exists, insert, select, update
 
 from bulksend.ledger import in_flight
-from bulksend.ledger.bulk_parameters import IDS, bound, statement, table
+from bulksend.ledger.bulk_parameters import IDS, bound, named, statement, table
 from bulksend.ledger.clock import current_ms, now_sql, read_clock
 from bulksend.ledger.database import among
 from bulksend.ledger.endings import WIPED_PAYLOAD, WORKER_LOST, ending_error, ending_status
 from bulksend.ledger.ids import new_id
 from bulksend.ledger.in_flight import OpenAttempt
-from bulksend.ledger.schema import UNKNOWN_SQL, campaigns, workers
+from bulksend.ledger.schema import campaigns, workers
 from bulksend.ledger.settle import Settlement, settle
 from bulksend.messaging.outcome import Evidence, NotSent, Unknown
 from bulksend.messaging.states import CampaignStatus, Kind, OnUnknown, Status
@@ -105,14 +105,14 @@ def reap(
     """End the lease of a dead worker, and return its messages by its flight record.
 
     Of the open attempts only those in ``begun`` may have been sent (None: all of them). The messages of the others go
-    back to the queue, also where a rescue made them unknown before. Of the claimed messages only the one that it was
-    ``rendering`` gets a strike.
+    back to the queue. Where the lease lapsed before, and a rescue took them for unknown, their attempts are cleared.
+    Of the claimed messages only the one that it was ``rendering`` gets a strike.
     """
-    tx.execute(
+    is_its_end = tx.execute(
         update(workers)
-        .where(workers.c.id == lease, workers.c.ended_at.is_(None))
+        .where(workers.c.id == lease, workers.c.lease_until > current_ms())
         .values(lease_until=current_ms(), ended_at=current_ms())
-    )
+    ).rowcount
     struck, quarantined = _strike(tx, lease, rendering) if rendering else ([], [])
     left, unsent = in_flight.open_under(tx, lease), []
     if begun is not None:
@@ -120,8 +120,8 @@ def reap(
         unsent = [each for each in left if each.attempt_id not in known]
         left = [each for each in left if each.attempt_id in known]
     given_back = [each.message for each in unsent]
-    settle(tx, [_unsent(each, "") for each in unsent])
-    if begun is not None:
+    settle(tx, [_unsent(each, each.attempt_id, "") for each in unsent])
+    if begun is not None and not is_its_end:
         given_back += _clear_unsent(tx, lease, known)
     rest = _release_claimed(tx, lease)
     return Rescued([*struck, *given_back, *rest], _mark_unknown(tx, left, resend_wait_ms), quarantined)
@@ -142,26 +142,46 @@ def _release_claimed(tx: Connection, lease: str) -> list[str]:
     return back
 
 
-def _unsent(of: OpenAttempt | Row[Any], error: str) -> Settlement:
+def _unsent(of: OpenAttempt | Row[Any], attempt_id: str, error: str) -> Settlement:
     """Its worker died before its POST: it waits again."""
     return Settlement(
-        of.message, of.attempt_id, NotSent(_LOST_BEFORE), Evidence(), None,
+        of.message, attempt_id, NotSent(_LOST_BEFORE), Evidence(), None,
         Status.RETRY, of.due_at + 1, of.tries, of.waits, error=error,
     )  # fmt: skip
 
 
+#: An attempt that is open when a lease lapses began so near to it: its POST had not begun, and the lease is over soon
+#: after its worker's death. One that waited longer, as without a limiter, stays unknown.
+_NEAR_MS = 600_000
+#: Attempts have no index of leases: they are found by sender and time.
+_LOST = """
+SELECT CAST(a.message_pk AS text), CAST(a.id AS text)
+FROM workers w CROSS JOIN {senders} CROSS JOIN attempts a
+WHERE w.id = :lease AND a.sender = p.phone AND a.started_at BETWEEN w.lease_until - :near AND w.lease_until + :near
+  AND a.owner = :lease AND a.outcome = 'unknown' AND a.error = :lost
+"""
+_PHONES = {"phone": "text"}
+_MOVED = """
+SELECT CAST(m.id AS text) AS message, m.due_at, m.tries, m.waits, m.payload IS NULL AS is_wiped,
+    CASE WHEN m.status = 'unknown' THEN CAST(m.attempt_id AS text) END AS unknown_by
+FROM {named}
+"""
+
+
 def _clear_unsent(tx: Connection, lease: str, begun: Collection[str]) -> list[str]:
-    """The same for messages that a rescue made unknown before. A code was wiped then, so it fails."""
-    # Found among the unknown messages, since attempts have no index of leases.
-    sql = f"""SELECT CAST(m.id AS text) AS message, CAST(a.id AS text) AS attempt_id, m.due_at, m.tries, m.waits,
-                m.payload IS NULL AS wiped
-              FROM messages m JOIN attempts a ON a.message_pk = m.id AND a.id = m.attempt_id
-              WHERE m.{UNKNOWN_SQL} AND a.outcome = 'unknown' AND a.owner = :lease AND a.error = :lost
-                AND a.id NOT IN (SELECT p.id FROM {table(tx, IDS)})"""  # noqa: S608 - our own words
-    named = {"lease": lease, "lost": WORKER_LOST}
-    rows = tx.execute(statement(sql), bound(tx, IDS, [(id,) for id in begun]) | named).all()
-    settle(tx, [_unsent(row, _LOST_BEFORE) for row in rows])
-    return [row.message for row in rows if not row.wiped]
+    """Settle as not sent what a rescue took for unknown; returns the ids of the messages that wait by it.
+
+    A code was wiped then, so it fails. A message that waits to be sent again does so for as long as the rescue said.
+    """
+    senders = [(phone,) for phone in in_flight.senders_of_attempts(tx)]
+    sql = statement(_LOST.format(senders=table(tx, _PHONES)))
+    of = {"lease": lease, "near": _NEAR_MS, "lost": WORKER_LOST}
+    lost = [tuple(row) for row in tx.execute(sql, bound(tx, _PHONES, senders) | of)]
+    unsent = {message: attempt for message, attempt in lost if attempt not in begun}
+    moved = statement(_MOVED.format(named=named(tx)))
+    rows = tx.execute(moved, bound(tx, IDS, [(id,) for id in unsent])).all()
+    settle(tx, [_unsent(row, unsent[row.message], _LOST_BEFORE) for row in rows])
+    return [row.message for row in rows if row.unknown_by == unsent[row.message] and not row.is_wiped]
 
 
 _QUARANTINED = "'quarantined: worker after worker died while rendering it; look at their logs first'"

@@ -186,16 +186,6 @@ def _add_entering(sums: _Sums, row: Row[Any]) -> None:
 # -- attempts ----------------------------------------------------------------------------------------
 
 
-#: One look into the index of (sender, started_at) for each sender.
-_SENDERS = """
-WITH RECURSIVE found(phone) AS (
-    SELECT min(sender) FROM attempts
-    UNION ALL SELECT (SELECT min(sender) FROM attempts WHERE sender > found.phone) FROM found
-    WHERE found.phone IS NOT NULL)
-SELECT phone FROM found WHERE phone IS NOT NULL
-"""
-
-
 def _add_attempts(tx: Connection, sums: _Sums, lag_ms: int) -> tuple[int, bool]:
     """How many attempts were added; whether there are further ones."""
     begin, settled = _mark(tx, _ATTEMPTS_MARK), read_clock(tx) - lag_ms
@@ -203,7 +193,7 @@ def _add_attempts(tx: Connection, sums: _Sums, lag_ms: int) -> tuple[int, bool]:
     oldest_open = in_flight.oldest_open(tx)
     if oldest_open is not None:
         settled = min(settled, oldest_open)
-    phones = list(tx.execute(statement(_SENDERS)).scalars())
+    phones = in_flight.senders_of_attempts(tx)
     if settled <= begin:
         return 0, False
     end = _end_of_attempts(tx, phones, begin, min(begin + WINDOW_MS, settled))

@@ -8,7 +8,7 @@ import pytest
 
 from bulksend.ledger import campaign_control, leases, messages
 from bulksend.ledger.write_ahead import Opened
-from bulksend.messaging.outcome import Evidence, NotSent, Unknown
+from bulksend.messaging.outcome import Evidence, NotSent, Refused, Unknown
 from bulksend.messaging.states import Kind, OnUnknown, Status
 
 
@@ -314,6 +314,35 @@ def test_a_record_that_is_read_after_a_rescue_clears_what_had_not_begun(desk: An
     assert sorted(done.given_back) == sorted([openings[0].message.id, openings[2].message.id])
     assert [desk.outcomes(o.message.id) for o in openings] == [["not_sent"], ["unknown"], ["not_sent"]]
     assert [desk.status(o.message.id) for o in openings] == ["retry", "unknown", "retry"]
+    assert desk.broken() == {}
+
+
+def test_a_record_that_is_read_after_a_rescue_clears_attempts_of_messages_that_wait_again(desk: Any) -> None:
+    """They wait as their campaign asks, for a second POST after one that never was."""
+    ids = desk.queued(n=2, on_unknown=OnUnknown.RESEND)
+    lease = desk.lease()
+    openings = desk.sent(lease, ids)
+    desk.lapse(lease)
+    desk.rescue(resend_wait_ms=60_000)
+    due = [desk.row(id)["due_at"] for id in ids]
+    assert reap(desk, lease, begun=[openings[1].attempt_id]) == leases.Rescued([], [], [])
+    assert [desk.outcomes(o.message.id) for o in openings] == [["not_sent"], ["unknown"]]
+    assert [(desk.status(id), desk.row(id)["due_at"]) for id in ids] == [("retry", at) for at in due]
+    assert desk.broken() == {}
+
+
+def test_a_record_clears_an_attempt_after_which_there_was_another(desk: Any) -> None:
+    """A message that was refused the second time is surely not sent once its first attempt was not."""
+    (id,) = desk.queued(on_unknown=OnUnknown.RESEND)
+    lease = desk.lease()
+    desk.sent(lease, [id])
+    desk.lapse(lease)
+    desk.rescue()
+    (again,) = desk.sent(desk.lease("host:2"), [id])
+    desk.settle(again, Refused("17009", "no"))
+    assert (desk.status(id), desk.outcomes(id)) == ("unknown", ["unknown", "refused"])
+    assert reap(desk, lease, begun=[]).given_back == []
+    assert (desk.status(id), desk.outcomes(id)) == ("failed", ["not_sent", "refused"])
     assert desk.broken() == {}
 
 

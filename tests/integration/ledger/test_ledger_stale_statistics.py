@@ -33,6 +33,7 @@ from bulksend.ledger import (
     unknowns,
 )
 from bulksend.ledger.claim import claim
+from bulksend.ledger.clock import read_clock
 from bulksend.ledger.database import Database
 from bulksend.ledger.encryption import Cipher
 from bulksend.ledger.in_flight import claimed_under
@@ -282,6 +283,17 @@ def rescued_while_sending(tx: Connection, of: Ledger) -> object:
     return leases.reap(tx, lease, rendering=None, begun=None, resend_wait_ms=600_000)
 
 
+def reaped_after_a_rescue(tx: Connection, of: Ledger) -> object:
+    lease, openings = opened(tx, of)
+    ended = text("UPDATE workers SET lease_until = :now - 1 WHERE id = CAST(:id AS uuid)")
+    tx.execute(ended, {"id": lease, "now": read_clock(tx)})
+    leases.rescue(tx, resend_wait_ms=600_000)
+    done = leases.reap(tx, lease, rendering=None, begun=[], resend_wait_ms=600_000)
+    (attempt,) = messages.attempts_of(tx, openings[0].message.id)
+    assert attempt["outcome"] == "not_sent"
+    return done
+
+
 def taken_in(tx: Connection, of: Ledger) -> object:
     tx.execute(
         text("UPDATE campaigns SET intake_done_at = NULL WHERE id = CAST(:id AS uuid)"), {"id": of.queued}
@@ -350,6 +362,7 @@ WORKER: dict[str, tuple[Work, int]] = {
     "give back": (given_back, 30 * BATCH),
     "fail": (failed_in_hand, 30 * BATCH),
     "reap": (rescued_while_sending, 60 * BATCH + 3 * HELD),
+    "reap after a rescue": (reaped_after_a_rescue, 100 * BATCH + 8 * HELD),
     "suppressed days": (lambda tx, of: suppressions.days_with_code(tx, ["447700000001"], 131026), 50),
     "delivered": (delivered, 30 * BATCH),
     "reported as failed": (reported, 60 * BATCH),
