@@ -6,13 +6,16 @@ Contenders take turns. Each has a PostgreSQL and a Valkey of its own that nothin
 waiting, renders, signs, POSTs to a vendor that answers after 50 ms, and stores the result. The time runs from the
 first POST at the vendor to the last result in the database, and so does the CPU: no start is counted. Each
 runs at several concurrencies; its best counts.
-A round takes about four minutes on an otherwise idle machine. The first run installs what the others need
+A round takes about six minutes on an otherwise idle machine. The first run installs what the others need
 into .bench, from the package registries.
 
     ours            every safety on: claim, write-ahead, permits, settlement, fencing
     ours on SQLite  the same
     bullmq          a job a message, undici, pg: one INSERT after each POST (Node; left out where there is none)
     bullmq, written ahead   the same with a row before each POST, so that a crash sends nothing twice
+    go              a goroutine a slot, LMOVE as a reliable queue, net/http, pgx: one INSERT after each POST (left out
+                    where Go or one of its libraries is not there; bench/go_peer.py names Debian's packages)
+    go, written ahead       the same with a row before each POST
     taskiq          a task a message, aiohttp, psycopg's async pool, one INSERT after each POST
     celery          a task a message on threads, httpx, one INSERT after each POST
     ceiling         a bare loop of our vendor client; and of pyreqwest, a client written in Rust
@@ -31,7 +34,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from bench import sending
+from bench import go_peer, sending
 from bench.machine import cost
 from bench.stand import ROOT, Stand, stand
 from bench.vendor import vendor
@@ -40,11 +43,10 @@ from bulksend.gateway import SocketTransport
 
 PEERS = ROOT / "bench" / "peers"
 FOLDER = ROOT / ".bench"
-_RESULTS = (
+RESULTS = (
     "CREATE TABLE results (n integer PRIMARY KEY, recipient text NOT NULL, status text NOT NULL, message_id text, "
     "at timestamptz NOT NULL DEFAULT now())"
 )
-_AHEAD = "bullmq, written ahead"
 _STORED = "SELECT count(*) FROM results WHERE status <> 'sending'"
 
 
@@ -80,15 +82,14 @@ def our_own(backend: str, name: str) -> Callable[[int, int], Figure]:
     return run
 
 
-def bullmq(name: str, *, write_ahead: bool) -> Callable[[int, int], Figure]:
-    """A job a message."""
+def by_hand(name: str, command: Sequence[str], *, write_ahead: bool = False) -> Callable[[int, int], Figure]:
+    """A job a message, by a program with ``enqueue COUNT`` and ``work CONCURRENCY``."""
 
     def run(concurrency: int, messages: int) -> Figure:
-        node, script = str(shutil.which("node")), str(FOLDER / "bullmq" / "worker.mjs")
         with _results_stand() as at:
             at.environ["WRITE_AHEAD"] = "1" if write_ahead else "0"
-            _quietly(at, [node, script, "enqueue", str(messages)])
-            return _measured(at, name, concurrency, messages, [node, script, "work", str(concurrency)])
+            _quietly(at, [*command, "enqueue", str(messages)])
+            return _measured(at, name, concurrency, messages, [*command, "work", str(concurrency)])
 
     return run
 
@@ -118,7 +119,7 @@ def _results_stand() -> Iterator[Stand]:
     """A stand with a table for results and nothing of ours at work."""
     with stand() as at:
         with at.ledger() as database, database.write() as tx:
-            tx.exec_driver_sql(_RESULTS)
+            tx.exec_driver_sql(RESULTS)
         assert at.postgres is not None
         at.environ |= {
             "VENDOR_URL": at.vendor.url,
@@ -181,23 +182,50 @@ def contenders(scale: float) -> list[Contender]:
     found = [
         Contender("ours", (200, 400, 800), many(40_000), our_own("postgresql", "ours")),
         Contender("ours on SQLite", (400,), many(40_000), our_own("sqlite", "ours on SQLite")),
+    ]
+    for name, command in programs().items():
+        ahead = f"{name}, written ahead"
+        found += [
+            Contender(name, (200, 400, 800), many(30_000), by_hand(name, command)),
+            Contender(ahead, (400, 800), many(30_000), by_hand(ahead, command, write_ahead=True)),
+        ]
+    return [
+        *found,
         Contender("taskiq", (200, 400), many(10_000), taskiq),
         Contender("celery", (20, 100), many(3_000), celery),
         Contender("ceiling, ours", (200, 400, 800), many(20_000), bare),
         Contender("ceiling, pyreqwest", (200, 400, 800), many(20_000), rust),
     ]
-    if shutil.which("node") and shutil.which("npm"):
-        found[2:2] = [
-            Contender("bullmq", (200, 400, 800), many(30_000), bullmq("bullmq", write_ahead=False)),
-            Contender(_AHEAD, (400, 800), many(30_000), bullmq(_AHEAD, write_ahead=True)),
-        ]
+
+
+def programs() -> dict[str, list[str]]:
+    """The commands of those that are no Python and can run here; of the others it says that they are left out."""
+    found = {}
+    node = shutil.which("node")
+    if node and shutil.which("npm"):
+        found["bullmq"] = [node, str(FOLDER / "bullmq" / "worker.mjs")]
     else:
         say("bullmq is left out: there is no node and npm here")
+    if lacking := go_peer.lacks():
+        say(f"go is left out: {lacking}")
+    else:
+        found["go"] = [str(FOLDER / "go" / "worker")]
+    return found
+
+
+def runtimes() -> dict[str, str]:
+    """The versions of what they run on."""
+    found = {}
+    if node := shutil.which("node"):
+        said = subprocess.run([node, "--version"], check=True, capture_output=True, text=True)  # noqa: S603
+        found["Node"] = said.stdout.strip().removeprefix("v")
+    if not go_peer.lacks():
+        found["Go"] = go_peer.version()
     return found
 
 
 def prepare() -> None:
-    """Install what peers need, once, into a folder of their own."""
+    """Install what peers need, once, into a folder of their own; build the peer in Go there each time."""
     python = FOLDER / "venv" / "bin" / "python"
     wanted = (PEERS / "requirements.lock").read_text()
     stamp = FOLDER / "venv" / "installed"
@@ -215,6 +243,8 @@ def prepare() -> None:
         if not (folder / "node_modules" / "bullmq").exists():
             options = ["--no-audit", "--no-fund", "--no-package-lock", "--silent"]
             subprocess.run([str(shutil.which("npm")), "install", *options], cwd=folder, check=True)  # noqa: S603
+    if not go_peer.lacks():
+        go_peer.build(FOLDER / "go")
 
 
 def contest(rounds: int, scale: float, only: Sequence[str] = ()) -> list[Figure]:
