@@ -26,6 +26,8 @@ def main() -> None:
     )
     options = parser.parse_args()
     figures = contest.contest(options.rounds, options.scale, options.only)
+    for line in report.ratios(figures):
+        contest.say(line)
     if not options.only:
         report.write(figures, options.rounds)
         contest.say("written: docs/performance.md")

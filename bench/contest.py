@@ -60,6 +60,11 @@ class Figure:
     cpu_us: dict[str, float] = field(default_factory=dict)
     peak_mb: dict[str, float] = field(default_factory=dict)
 
+    @property
+    def cpu_us_of_all(self) -> float:
+        """Of all parts but the vendor."""
+        return sum(us for part, us in self.cpu_us.items() if part != "vendor")
+
 
 @dataclass(frozen=True, slots=True)
 class Contender:
@@ -281,19 +286,24 @@ def medians(figures: Sequence[Figure]) -> dict[tuple[str, int], Figure]:
     return found
 
 
-def ratio(figures: Sequence[Figure], one: str, other: str) -> float:
-    """Median over the rounds of one's best against the other's best of the same round."""
+def rate_of(figure: Figure) -> float:
+    """Messages a second."""
+    return figure.rate
+
+
+def ratio(figures: Sequence[Figure], one: str, other: str, of: Callable[[Figure], float] = rate_of) -> float:
+    """Median over the rounds of one's best run against the other's best of the same round; the best is the fastest."""
     names = {f.contender for f in figures}
     if one not in names or other not in names:
         return float("nan")
     rounds = [_best_by_round(figures, name) for name in (one, other)]
-    return statistics.median(a / b for a, b in zip(*rounds, strict=True))
+    return statistics.median(of(a) / of(b) for a, b in zip(*rounds, strict=True))
 
 
-def _best_by_round(figures: Sequence[Figure], name: str) -> list[float]:
+def _best_by_round(figures: Sequence[Figure], name: str) -> list[Figure]:
     own = [f for f in figures if f.contender == name]
     each = len({f.concurrency for f in own})
-    return [max(f.rate for f in own[at : at + each]) for at in range(0, len(own), each)]
+    return [max(own[at : at + each], key=rate_of) for at in range(0, len(own), each)]
 
 
 def say(line: str) -> None:

@@ -29,6 +29,18 @@ def test_a_ratio_is_the_median_over_the_rounds_of_best_against_best() -> None:
     assert ratio(round_1 + round_2 + round_3, "ours", "other") == 2.0
 
 
+def test_cpu_is_compared_at_the_fastest_run_and_without_the_vendors() -> None:
+    fast = {"worker": 30.0, "database": 10.0, "vendor": 1000.0}
+    slow = {"worker": 1.0, "database": 1.0, "vendor": 1.0}
+    ours = [Figure("ours", 200, 50, slow), Figure("ours", 400, 100, fast)]
+    other = [Figure("bullmq", 200, 50, {"worker": 60.0, "database": 20.0, "vendor": 1.0})]
+    assert report.ratios(ours + other) == [
+        "| ours / bullmq | 2.00 | ≥ 1.8 |",
+        "| CPU of all parts, ours / bullmq | 0.50 | ≤ 0.45 |",
+        "| CPU of the worker, ours / bullmq | 0.50 | ≤ 0.50 |",
+    ]
+
+
 def test_who_did_not_take_part_has_no_ratio() -> None:
     ours = figures(("ours", 200, 100))
     assert ratio(ours, "ours", "bullmq") != ratio(ours, "ours", "bullmq")
