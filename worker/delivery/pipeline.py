@@ -208,10 +208,6 @@ class DeliveryPipeline:
 
     def _post(self, message: InFlightMessage) -> None:
         assert message.order is not None
-        obstacle = self._last_check(message)
-        if obstacle is not None:
-            self._settling.settle(message, Answer(obstacle, Evidence()), 0.0)
-            return
         posted = self._deps.vendor.post(
             message.order, partial(self._begin, message), partial(self._on_answer, message)
         )
@@ -219,6 +215,13 @@ class DeliveryPipeline:
             self._answer(message, posted)
         elif posted is not None:
             message.task = posted
+        else:
+            self._on_not_begun(message)
+
+    def _on_not_begun(self, message: InFlightMessage) -> None:
+        obstacle = self._last_check(message)
+        if obstacle is not None:
+            self._settling.settle(message, Answer(obstacle, Evidence()), 0.0)
         elif self._deps.vendor.idle_connections():
             # It became late at the last moment, or its connection is not ready.
             self._ask_again(message)
@@ -239,8 +242,8 @@ class DeliveryPipeline:
         return None
 
     def _begin(self, message: InFlightMessage) -> bool:
-        """Look at the clock again right before the first byte: the process may have been off the processor."""
-        if self._is_late(message) or not self._is_usable(message):
+        """Look at everything right before the first byte: the process may have been off the processor."""
+        if self._last_check(message) is not None or self._is_late(message) or not self._is_usable(message):
             return False
         # From here on a kill makes it unknown.
         message.stage = Stage.POSTING

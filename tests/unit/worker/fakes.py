@@ -331,6 +331,8 @@ class ScriptedVendor:
         self.refuses: Answer | None = None
         self.hangs_up = False
         """Whether each connection ends as soon as it is up."""
+        self.make_ready: Callable[[SendOrder], None] = lambda order: None
+        """Runs between the call and the look whether the POST may begin."""
         self.reply_s = 0.010
         self.connect_s = 0.0
         self.posted_at: list[float] = []
@@ -356,7 +358,10 @@ class ScriptedVendor:
     def post(
         self, order: SendOrder, begin: Callable[[], bool], done: Callable[[Answer], None]
     ) -> asyncio.Future[None] | Answer | None:
-        if self.idle <= 0 or not begin():
+        if self.idle <= 0:
+            return None
+        self.make_ready(order)
+        if not begin():
             return None
         answer = self.answers.get(order.to, ACCEPTED)
         self.calls.note("post", order.to)

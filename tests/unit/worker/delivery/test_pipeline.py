@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -186,6 +187,20 @@ def test_a_message_past_its_deadline_is_not_posted(tmp_path: Path, idle: int) ->
             assert at.calls.ids("post") == ["other"]
             (outcome,) = [s.outcome for s in at.store.settlements if s.message == "late"]
             assert isinstance(outcome, NotSent)
+
+    run(main)
+
+
+def test_a_deadline_that_passes_while_the_request_is_made_is_seen_before_its_first_byte(
+    tmp_path: Path,
+) -> None:
+    async def main(loop: VirtualTimeLoop) -> None:
+        async with rig(loop, tmp_path) as at:
+            at.vendor.make_ready = lambda order: time.sleep(0.25 * (order.to == "late"))
+            at.start(a_message("late", Kind.OTP, left_ms=250), a_message("other", Kind.OTP, left_ms=60_000))
+            await at.until_empty()
+            assert at.calls.ids("post") == ["other"]
+            assert at.store.statuses() == {"late": "retry", "other": "accepted"}
 
     run(main)
 
