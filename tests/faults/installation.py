@@ -515,7 +515,7 @@ class Installation:
                 Opened(to, n, started_at, outcome, str(owner), error == WORKER_LOST)
                 for to, n, started_at, outcome, owner, error in tx.execute(_attempts())
             ]
-        left = [at for name, link in self.links.items() if name.endswith("-vendor") for at in link.requests]
+        left = [one for name, link in self.links.items() if name.endswith("-vendor") for one in link.requests]
         asked = replace(asked, faults=(*asked.faults, *((at, at) for at in self._deaths_ms)))
         stop_s = self.plan.stop_within_s
         return Records(

@@ -12,9 +12,11 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import re
 import socket
 import struct
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
@@ -22,8 +24,12 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 from simulator.kernel_timestamps import timestamping_socket, waited_seconds
+from tests.faults.judge import Left
 
 T = TypeVar("T")
+#: Clocks that were read within this time were read at once.
+_AT_ONCE_S = 0.0005
+_TO = re.compile(rb'"To": ?"(\d+)"')
 
 
 class Way(StrEnum):
@@ -92,8 +98,8 @@ class Link:
         self._pairs: set[_Pair] = set()
         self.state = State()
         self.port = 0
-        self.requests: list[float] = []
-        """When each HTTP POST left the client, by the kernel's stamp; steady seconds."""
+        self.requests: list[Left] = []
+        """The HTTP POSTs of the client, to whom their bodies say that they go."""
 
     @classmethod
     async def open(cls, name: str, host: str, ports: tuple[int, ...], proxies: Proxies) -> Link:
@@ -312,10 +318,20 @@ class _Near(_Side):
 
     def data_received(self, data: bytes) -> None:
         if data.startswith(b"POST "):
-            # We may be late to read it; the kernel was not late to receive it.
-            waited = waited_seconds(self._socket)
-            self._link.requests.append(asyncio.get_running_loop().time() - waited)
+            self._link.requests.append(self._left(data))
         super().data_received(data)
+
+    def _left(self, data: bytes) -> Left:
+        """We may be late to read it; the kernel was not late to receive it."""
+        clock = asyncio.get_running_loop().time
+        named = _TO.search(data)
+        while True:
+            begun = clock()
+            waited, now = waited_seconds(self._socket), time.time()
+            # Another thread may have had its turn in between.
+            if clock() - begun < _AT_ONCE_S:
+                to = named.group(1).decode() if named else ""
+                return Left(to, begun - waited, (now - waited) * 1000)
 
     async def _connect(self, pair: _Pair) -> None:
         if not await self._link.connect(pair):

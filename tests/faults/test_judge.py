@@ -14,6 +14,7 @@ from tests.faults.judge import (
     Canary,
     CodePair,
     Kept,
+    Left,
     Opened,
     Posted,
     Records,
@@ -60,6 +61,7 @@ def records(
     faults: Sequence[tuple[float, float]] = (),
     pairs: Sequence[CodePair] = (),
     canaries: Sequence[Canary] = (),
+    left: Sequence[float] = (),
 ) -> Records:
     asked = Asked(
         taken_in=frozenset(taken_in),
@@ -71,7 +73,7 @@ def records(
         pairs=pairs,
         canaries=canaries,
     )
-    return Records(posted, kept, opened, asked, rate)
+    return Records(posted, kept, opened, asked, rate, [Left(TO, at_ms / 1000, at_ms) for at_ms in left])
 
 
 def after_all(status: str) -> Kept:
@@ -120,6 +122,14 @@ def with_canary(delivered_ms: float | None, canary: Canary = CANARY) -> Records:
 
 GOOD = {
     "sent once": records(),
+    "a code that left in time, and that the proxy held up": records(
+        kept=(replace(KEPT, expires_at=998),), left=[997]
+    ),
+    "two codes that left in time, the first of which never arrived": records(
+        kept=(replace(KEPT, expires_at=998),),
+        left=[500, 997],
+        opened=(replace(OPENED, started_at=490), OPENED),
+    ),
     "sent after a refusal": records((REFUSED, POSTED), opened=AGAIN),
     "unknown and sent, answered by a 503": records((FORWARDED,), (UNKNOWN,), (RETRIED,)),
     "unknown and sent, while a worker was killed": records(kept=(UNKNOWN,), faults=[(900.0, 900.0)]),
@@ -259,6 +269,7 @@ BAD = {
     "P3 unknown, and the fault was long before": records(kept=(UNKNOWN,), faults=[(-90_000, -80_000)]),
     "P3 unknown and never tried": records((), (UNKNOWN,), (), faults=[(900, 900)]),
     "P4 no attempt": records(opened=()),
+    "P4 attempt after the POST left, before it arrived": records(left=[990]),
     "P4 attempt after the POST": records(opened=(replace(OPENED, started_at=1100),)),
     "P5 another MessageId": records(kept=(replace(KEPT, message_id="m-2"),)),
     "P5 lost MessageId": records(kept=(FAILED,)),
@@ -289,6 +300,19 @@ BAD = {
     "P13 delivered without a receipt": records(kept=(after_all("delivered"),), told=[("m-1", "sent")]),
     "P13 read without a receipt": records(kept=(after_all("read"),), told=[("m-1", "delivered")]),
     "P6 late": records(kept=(replace(KEPT, expires_at=999),)),
+    "P6 left late": records(kept=(replace(KEPT, expires_at=998),), left=[999]),
+    "P6 left late after one that never arrived": records(
+        kept=(replace(KEPT, expires_at=998),), left=[500, 999]
+    ),
+    "P6 left late after one that arrived in time": records(
+        (replace(REFUSED, at_ms=600, steady_s=0.6), POSTED),
+        (replace(KEPT, expires_at=998),),
+        (replace(RETRIED, started_at=400), OPENED),
+        left=[500, 999],
+    ),
+    "P6 late, and only what came after it is known to have left": records(
+        kept=(replace(KEPT, expires_at=999),), left=[1500]
+    ),
     "P8 too fast": records(
         [replace(POSTED, to=f"1201555{n:04d}", message_id=f"m{n}", steady_s=n / 11) for n in range(11)],
         [replace(KEPT, to=f"1201555{n:04d}", message_id=f"m{n}") for n in range(11)],
@@ -363,6 +387,7 @@ def test_doubt_is_counted_by_lost_worker_and_by_what_was_really_sent() -> None:
     figures = judge(records(posted, kept, [*lost[:2], replace(lost[2], lease="lease-2")])).figures
     assert figures["most_unknown_of_one_lost_worker"] == 2
     assert figures["unknown_of_lost_workers"] == 3
+    assert figures["lost_and_never_posted"] == 2
     assert figures["unknown_really_sent"] == 1
 
 

@@ -214,3 +214,30 @@ def test_a_server_that_is_not_there_looks_like_one_that_is_not_there(proxies: Pr
         nobody = probe.getsockname()[1]
     link = proxies.link("nobody", "127.0.0.1", nobody)
     assert hung_up(link)
+
+
+def test_a_post_is_known_by_its_recipient_and_by_when_it_left_however_late_it_is_read(
+    proxies: Proxies, echo: Echo, link: Link
+) -> None:
+    held, release = threading.Event(), threading.Event()
+
+    async def hold() -> None:
+        held.set()
+        release.wait(10)
+
+    with connected(link) as connection:
+        said_back(connection, b"hello")
+        holder = threading.Thread(target=lambda: proxies.ask(hold()))
+        holder.start()
+        assert held.wait(10)
+        begun_ms, begun = time.time() * 1000, time.monotonic()
+        connection.sendall(b'POST /api HTTP/1.1\r\n\r\n{"To":"12015550001"}')
+        sent_ms, sent = time.time() * 1000, time.monotonic()
+        time.sleep(0.1)
+        release.set()
+        holder.join(10)
+        wait_until(lambda: len(link.requests) == 1)
+    (left,) = link.requests
+    assert left.to == "12015550001"
+    assert begun - 0.002 <= left.steady_s <= sent + 0.05
+    assert begun_ms - 2 <= left.at_ms <= sent_ms + 50
