@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from wsgiref.simple_server import WSGIServer
 
@@ -40,12 +40,26 @@ def listen(registry: CollectorRegistry, port: int, address: str = "127.0.0.1") -
     return server
 
 
+def _counter(
+    registry: CollectorRegistry, name: str, meaning: str, labels: Sequence[str]
+) -> Callable[..., Counter]:
+    """A counter, by its labels. ``labels`` costs more than a count: it looks at each combination once."""
+    return cache(Counter(name, meaning, labels, registry=registry).labels)
+
+
+def _histogram(
+    registry: CollectorRegistry, name: str, meaning: str, labels: Sequence[str], *, buckets: Sequence[float]
+) -> Callable[..., Histogram]:
+    """The same for a histogram."""
+    return cache(Histogram(name, meaning, labels, registry=registry, buckets=buckets).labels)
+
+
 class WorkerMetrics:
     """What a worker counts."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        counter = partial(Counter, registry=registry)
-        histogram = partial(Histogram, registry=registry)
+        counter = partial(_counter, registry)
+        histogram = partial(_histogram, registry)
         self._messages = counter(
             "bulksend_messages_total", "Messages by what an attempt made of them", ["kind", "status"]
         )
@@ -81,28 +95,28 @@ class WorkerMetrics:
 
     def count_settled(self, kind: str, status: str) -> None:
         """A message got the status that an attempt's outcome gives it."""
-        self._messages.labels(kind, status).inc()
+        self._messages(kind, status).inc()
 
     def count_attempt(self, sender: str, outcome: str, code: int | None, seconds: float) -> None:
         """A POST was answered, or failed on its connection."""
-        self._attempts.labels(sender, outcome, "" if code is None else str(code)).inc()
-        self._duration.labels(sender).observe(seconds)
+        self._attempts(sender, outcome, "" if code is None else str(code)).inc()
+        self._duration(sender).observe(seconds)
 
     def note_queue_wait(self, kind: str, seconds: float) -> None:
         """A message's first POST started this long after its due time."""
-        self._queue_wait.labels(kind).observe(max(0.0, seconds))
+        self._queue_wait(kind).observe(max(0.0, seconds))
 
     def count_wait(self, gate: str) -> None:
         """A message goes back to the ledger since a gate holds it."""
-        self._waits.labels(gate).inc()
+        self._waits(gate).inc()
 
     def count_job(self, kind: str) -> None:
         """A Celery job was taken."""
-        self._jobs.labels(kind).inc()
+        self._jobs(kind).inc()
 
     def commit(self, step: str) -> Timer:
         """A context manager around a transaction. Steps: claim, open, settle."""
-        return self._commits.labels(step).time()
+        return self._commits(step).time()
 
 
 class HostMetrics:
