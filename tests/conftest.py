@@ -35,6 +35,7 @@ from bulksend.ledger.migrate import migrate
 from bulksend.settings import Settings
 from ops.local.postgres import EmbeddedPostgres
 from ops.local.valkey import EmbeddedValkey
+from tests.in_memory import make_folder
 from tests.ledger_rows import LedgerRows, connect
 
 if TYPE_CHECKING:
@@ -51,6 +52,26 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 settings.load_profile("by what is right")
+
+
+# Until all tests are there: hardly anything of that time is garbage, and the collector would look at it all many times.
+gc.disable()
+
+_IN_MEMORY = pytest.StashKey[Path]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Temporary files are in memory, unless TMPDIR says where. What this process starts has its environment."""
+    if "TMPDIR" not in os.environ and (folder := make_folder()) is not None:
+        config.stash[_IN_MEMORY] = folder
+        os.environ["TMPDIR"] = tempfile.tempdir = str(folder)
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """After a failure the files stay until the next run: its cause may be in there."""
+    folder = session.config.stash.get(_IN_MEMORY, None)
+    if folder is not None and exitstatus == pytest.ExitCode.OK:
+        session.config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -102,6 +123,7 @@ def pytest_collection_finish() -> None:
     """What all tests are made of stays until the end: the garbage collector need not look at it again and again."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 def _is_slow(item: pytest.Item) -> bool:
