@@ -74,40 +74,73 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         session.config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
 
 
-@pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """A test marked ``alone`` has the machine to itself: xdist's other workers wait between two tests.
+class Room:
+    """The machine, which xdist's processes share; but for tests marked ``alone``, which have it to themselves.
 
-    What such a test measures, a rate on the wire, is not to be had beside another test on the same two cores.
+    What such a test measures, a rate on the wire, is not to be had beside another test on the same two cores. Those
+    that follow one another keep it: to let others in between would be to wait for the end of the slowest of them.
     """
+
+    def __init__(self, run: str) -> None:
+        folder = Path(tempfile.gettempdir())
+        self._turn = (folder / f"bulksend-turn-{run}").open("w")
+        self._room = (folder / f"bulksend-room-{run}").open("w")
+        self._is_kept = False
+
+    def enter(self, *, alone: bool) -> None:
+        if self._is_kept:
+            return
+        how = fcntl.LOCK_EX if alone else fcntl.LOCK_SH
+        # Whoever wants to be alone keeps the turnstile closed while it waits, or it would wait for ever.
+        fcntl.flock(self._turn, how)
+        if not alone:
+            fcntl.flock(self._turn, fcntl.LOCK_UN)
+        fcntl.flock(self._room, how)
+
+    def leave(self, *, keep: bool) -> None:
+        self._is_kept = keep
+        if not keep:
+            fcntl.flock(self._room, fcntl.LOCK_UN)
+            fcntl.flock(self._turn, fcntl.LOCK_UN)
+
+
+_ROOM = pytest.StashKey[Room]()
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(
+    item: pytest.Item, nextitem: pytest.Item | None
+) -> Generator[None, object, object]:
+    """A test marked ``alone`` has the machine to itself: xdist's other workers wait between two tests."""
     run = os.environ.get("PYTEST_XDIST_TESTRUNUID")
     if run is None:
         return (yield)
-    alone = item.get_closest_marker("alone") is not None
-    folder = Path(tempfile.gettempdir())
-    with (
-        (folder / f"bulksend-turn-{run}").open("w") as turn,
-        (folder / f"bulksend-room-{run}").open("w") as room,
-    ):
-        # Whoever wants to be alone keeps the turnstile closed while it waits, or it would wait for ever.
-        fcntl.flock(turn, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
-        if not alone:
-            fcntl.flock(turn, fcntl.LOCK_UN)
-        fcntl.flock(room, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+    if _ROOM not in item.config.stash:
+        item.config.stash[_ROOM] = Room(run)
+    room, alone = item.config.stash[_ROOM], _is_alone(item)
+    room.enter(alone=alone)
+    try:
         return (yield)
+    finally:
+        room.leave(keep=alone and nextitem is not None and _is_alone(nextitem))
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Each process of xdist begins with its share of the slow rooms, so that the last minutes are of quick tests."""
+    """Each process of xdist begins with its share of the slow rooms, so that the last minutes are of quick tests.
+
+    The first one begins with the tests that are alone: no other test has to end before them.
+    """
     processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     if processes == 1:
         return
     shares: list[list[pytest.Item]] = [[] for _ in range(processes)]
-    slow = itertools.groupby(filter(_is_slow, items), lambda item: item.path)
-    for number, (_, of_one_file) in enumerate(slow):
+    shares[0] += filter(_is_alone, items)
+    others = list(itertools.filterfalse(_is_alone, items))
+    slow = itertools.groupby(filter(_is_slow, others), lambda item: item.path)
+    for number, (_, of_one_file) in enumerate(slow, 1):
         shares[number % processes] += of_one_file
-    quick = list(itertools.filterfalse(_is_slow, items))
+    quick = list(itertools.filterfalse(_is_slow, others))
     left, items[:] = len(items), []
     for number, share in enumerate(shares):
         # As worksteal cuts the list.
@@ -117,6 +150,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         items += share + quick[:fill]
         quick = quick[fill:]
     items += quick
+
+
+def _is_alone(item: pytest.Item) -> bool:
+    return item.get_closest_marker("alone") is not None
 
 
 def pytest_collection_finish() -> None:
