@@ -8,8 +8,9 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 import redis
@@ -21,6 +22,7 @@ from bulksend.redis_client import open_redis
 from ops.local.valkey import EmbeddedValkey
 from producer.publisher import NoPublisher
 from producer.relay import Relay, RelaySettings
+from tests.acceptance.many_commands import Shell
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -42,17 +44,13 @@ def managed_url(evicting: EmbeddedValkey) -> str:
     return f"redis://guest:hush@127.0.0.1:{evicting.port}/0"
 
 
-def bulksend(*command: str, ledger: str, url: str) -> subprocess.CompletedProcess[str]:
+@pytest.fixture
+def bulksend(shell: Shell, sqlite_template: Path, tmp_path: Path) -> Callable[..., CompletedProcess[str]]:
+    """Runs ``bulksend …`` on an empty ledger and a Redis."""
+    shutil.copyfile(sqlite_template, tmp_path / "ledger.db")
     environ = {name: value for name, value in os.environ.items() if not name.startswith("BULKSEND_")}
-    return subprocess.run(
-        [sys.executable, "-m", "ops.cli.main", *command],
-        cwd=ROOT,
-        env=environ | {"DATABASE_URL": ledger, "REDIS_URL": url},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    environ["DATABASE_URL"] = f"sqlite:///{tmp_path / 'ledger.db'}"
+    return lambda *words, url: shell.run(words, environ | {"REDIS_URL": url}, tmp_path)
 
 
 def test_a_redis_that_does_not_evict_has_no_problem(valkey: redis.Redis) -> None:
@@ -61,9 +59,9 @@ def test_a_redis_that_does_not_evict_has_no_problem(valkey: redis.Redis) -> None
 
 @pytest.mark.parametrize("command", ["worker", "relay"])
 def test_worker_and_relay_refuse_a_redis_that_evicts_and_say_how_to_mend_it(
-    evicting: EmbeddedValkey, tmp_path: Path, command: str
+    evicting: EmbeddedValkey, bulksend: Callable[..., CompletedProcess[str]], command: str
 ) -> None:
-    done = bulksend(command, ledger=f"sqlite:///{tmp_path / 'ledger.db'}", url=evicting.url)
+    done = bulksend(command, url=evicting.url)
     assert done.returncode == 2, done.stderr
     assert "maxmemory-policy is allkeys-lru" in done.stderr
     assert "CONFIG SET maxmemory-policy noeviction" in done.stderr
@@ -118,11 +116,13 @@ def test_a_relay_that_starts_with_such_a_redis_ends(evicting: EmbeddedValkey, le
         relay.run(threading.Event())
 
 
-def test_doctor_names_what_is_wrong_with_a_redis(evicting: EmbeddedValkey, tmp_path: Path) -> None:
+def test_doctor_names_what_is_wrong_with_a_redis(
+    evicting: EmbeddedValkey, bulksend: Callable[..., CompletedProcess[str]]
+) -> None:
     with redis.Redis.from_url(evicting.url) as client:
         client.config_set("maxmemory", "1mb")
         client.execute_command("REPLICAOF", "127.0.0.1", 1)
-    done = bulksend("doctor", "--json", ledger=f"sqlite:///{tmp_path / 'ledger.db'}", url=evicting.url)
+    done = bulksend("doctor", "--json", url=evicting.url)
     found = json.loads(done.stdout)["findings"]
     wrong = " | ".join(finding["found"] for finding in found if not finding["well"])
     assert "maxmemory-policy is allkeys-lru" in wrong

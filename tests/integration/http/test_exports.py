@@ -7,8 +7,6 @@ import hashlib
 import io
 import json
 import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -23,6 +21,7 @@ from bulksend.messaging import RefusedRow
 from bulksend.messaging.outcome import Refused
 from bulksend.messaging.states import Kind, Status
 from bulksend.operations.access import Role
+from tests.acceptance.many_commands import Shell
 from tests.integration.http.conftest import ON_ONE_DATABASE
 from tests.integration.ledger.conftest import Desk
 
@@ -87,12 +86,12 @@ def test_workbooks_and_parquet_files_can_be_read_back(api: Any, desk: Desk, tmp_
 @ON_ONE_DATABASE
 @pytest.mark.parametrize("format", ["csv", "jsonl", "xlsx", "parquet"])
 def test_the_command_line_and_the_api_write_the_same_bytes(
-    api: Any, desk: Desk, tmp_path: Path, format: str
+    api: Any, desk: Desk, tmp_path: Path, shell: Shell, format: str
 ) -> None:
     campaign = desk.campaign()
     formulas = enumerate(["=HYPERLINK(1)", "+1", "-1", "@x", "plain", "Zoë"], 1)
     desk.take(campaign, *(desk.new_message(n, body={"v": {"name": name}}) for n, name in formulas))
-    environ = {
+    environ = os.environ | {
         "DATABASE_URL": api.services.settings.database_url_text(),
         "BULKSEND_ENCRYPTION_KEY": api.services.settings.encryption_key_text(),
     }
@@ -100,13 +99,7 @@ def test_the_command_line_and_the_api_write_the_same_bytes(
         asked = {"campaign": campaign.id, "masked": masked, "format": format}
         over_http = api.get(ended(api, api.post("/v1/exports", asked))["url"]).content
         file = tmp_path / f"out.{format}"
-        done = subprocess.run(
-            [sys.executable, "-m", "ops.cli.main", "export", campaign.id, "-o", str(file), *options],
-            env={**os.environ, **environ},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = shell.run(["export", campaign.id, "-o", str(file), *options], environ, tmp_path)
         assert done.returncode == 0, done.stderr
         assert file.read_bytes() == over_http
         # The other formats are packed.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -48,8 +49,9 @@ def crash(principal: Viewer) -> None:
 
 
 @pytest.fixture
-def client(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[TestClient]:
+def client(request: pytest.FixtureRequest, tmp_path: Path, sqlite_template: Path) -> Iterator[TestClient]:
     """The application on SQLite, with the settings of ``parametrize``."""
+    shutil.copyfile(sqlite_template, tmp_path / "bulksend.db")
     of = Settings.from_env(
         {
             "DATABASE_URL": f"sqlite:///{tmp_path}/bulksend.db",
