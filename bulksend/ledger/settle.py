@@ -100,7 +100,7 @@ _JUST_COUNTED = (
 _LAND_IN_ONE = """
 WITH landed AS ({land} RETURNING p.*, messages.attempts AS n, messages.sender, f.owner, f.started_at),
     written AS ({write}),
-    gone AS (DELETE FROM in_flight USING landed WHERE in_flight.message_pk = landed.id)
+    gone AS (DELETE FROM in_flight WHERE message_pk = ANY(ARRAY(SELECT id FROM landed)))
 SELECT CAST(attempt_id AS text) FROM landed
 """
 

@@ -18,7 +18,7 @@ from bulksend.ledger.bulk_parameters import IDS, bound, statement, table
 from bulksend.ledger.claim import Claimed
 from bulksend.ledger.clock import now_sql, read_clock
 from bulksend.ledger.endings import listed
-from bulksend.ledger.in_flight import OPEN, drop_ended, lock
+from bulksend.ledger.in_flight import OPEN, drop_ended, held, lock
 from bulksend.ledger.person_keys import person_key
 from bulksend.ledger.release import Release, end_claimed, expire_unposted, release
 from bulksend.messaging.exclusions import Cap
@@ -51,18 +51,27 @@ class Opened:
     """Newer codes that wait, of held ones: theirs is the turn that the older ones do not take."""
 
 
-#: An attempt starts at the instant at which its time to live was checked. IS TRUE: PostgreSQL looks the message up by
-#: its key, and not among all that wait.
+#: An attempt starts at the instant at which its time to live was checked.
 _OPEN = """
-UPDATE in_flight SET attempt_id = p.attempt_id, started_at = {now}
-FROM {rows}, messages m
-WHERE in_flight.message_pk = p.id AND m.id = p.id AND in_flight.owner = :lease
-  AND (in_flight.attempt_id IS NULL OR in_flight.attempt_id = p.attempt_id)
-  AND (m.status IN ('queued', 'retry')) IS TRUE AND (m.expires_at IS NULL OR m.expires_at > {now})
+UPDATE in_flight SET attempt_id = {attempt}, started_at = {now} {source}
+WHERE in_flight.message_pk = {id} AND in_flight.owner = :lease
+  AND (in_flight.attempt_id IS NULL OR in_flight.attempt_id = {attempt})
+  AND (SELECT m.status IN ('queued', 'retry') AND (m.expires_at IS NULL OR m.expires_at > {now})
+       FROM messages m WHERE m.id = in_flight.message_pk)
   AND EXISTS (SELECT 1 FROM workers w WHERE w.id = :lease AND w.lease_until > {now} AND w.ended_at IS NULL)
   {unless}
 RETURNING CAST(in_flight.attempt_id AS text) AS attempt_id
 """
+# A join with the batch may read all rows in flight for each of its messages, by what the statistics say; an array is
+# looked up by the key.
+_OF_BATCH = {
+    "sqlite": {"source": "FROM {rows}", "id": "p.id", "attempt": "p.attempt_id"},
+    "postgresql": {
+        "source": "",
+        "id": "ANY(CAST(:rows_0 AS uuid[]))",
+        "attempt": "(CAST(:rows_1 AS uuid[]))[array_position(CAST(:rows_0 AS uuid[]), in_flight.message_pk)]",
+    },
+}
 
 
 def open_attempts(
@@ -123,16 +132,14 @@ def _releases(tx: Connection, gates: Mapping[str, str], expiries: Mapping[str, i
     ]
 
 
-_OPEN_ALREADY = (
-    "SELECT f.message_pk FROM {rows} JOIN in_flight f ON f.message_pk = p.id AND f.attempt_id = p.attempt_id"
-)
+_OPEN_ALREADY = "SELECT f.message_pk FROM {held} WHERE f.attempt_id = p.attempt_id"
 
 
 def _open_already(tx: Connection, openings: Sequence[Opening]) -> list[str]:
     """Messages whose attempt an earlier COMMIT opened and whose answer was lost: they passed the check then."""
     if not openings:
         return []
-    sql = _OPEN_ALREADY.format(rows=table(tx, _ATTEMPT))
+    sql = _OPEN_ALREADY.format(held=held(tx, table(tx, _ATTEMPT)))
     return [str(id) for id in tx.execute(statement(sql), _attempt_rows(tx, openings)).scalars()]
 
 
@@ -169,7 +176,9 @@ def _open(tx: Connection, openings: Sequence[Opening], lease: str) -> frozenset[
 
 
 def _opening(tx: Connection, unless: str) -> str:
-    return _OPEN.format(rows=table(tx, _ATTEMPT), now=now_sql(tx), unless=unless)
+    of_batch = _OF_BATCH[tx.dialect.name]
+    source = of_batch["source"].format(rows=table(tx, _ATTEMPT))
+    return _OPEN.format(**of_batch | {"source": source}, now=now_sql(tx), unless=unless)
 
 
 def _attempt_rows(tx: Connection, openings: Sequence[Opening]) -> dict[str, str]:
