@@ -276,7 +276,7 @@ class _Case:
         return (to in self.asked.resend) + sum(word.as_ == "resend" for word in self.words.get(to, ()))
 
     def left_ms(self, to: str) -> list[float]:
-        """When each POST of ``posted`` left its worker: of those that had left by then, the newest.
+        """When the POSTs that arrived had left their workers, in order: for each the newest that had left by then.
 
         The bench's proxy may hold it up. Where nothing is known to have left, it counts from its arrival.
         """
@@ -285,7 +285,7 @@ class _Case:
         for row in self.posted.get(to, ()):
             by_then = bisect_right(waiting, row.steady_s + CLOCK_MS / 1000, key=lambda one: one.steady_s)
             found.append(waiting.pop(by_then - 1).at_ms if by_then else row.at_ms)
-        return found
+        return sorted(found)
 
     def sent(self, to: str) -> set[str | None]:
         """MessageIds of what went out to this recipient."""

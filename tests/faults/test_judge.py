@@ -130,6 +130,12 @@ GOOD = {
         left=[500, 997],
         opened=(replace(OPENED, started_at=490), OPENED),
     ),
+    "resent by a person while the proxy held up the first": records(
+        (replace(FORWARDED, at_ms=998, steady_s=0.998), POSTED),
+        opened=AGAIN,
+        said=[("resend", 950)],
+        left=[899, 997],
+    ),
     "sent after a refusal": records((REFUSED, POSTED), opened=AGAIN),
     "unknown and sent, answered by a 503": records((FORWARDED,), (UNKNOWN,), (RETRIED,)),
     "unknown and sent, while a worker was killed": records(kept=(UNKNOWN,), faults=[(900.0, 900.0)]),
