@@ -38,6 +38,7 @@ log = structlog.get_logger(__name__)
 
 #: The attempt is open and the POST has not begun.
 _BEFORE_THE_POST = frozenset({Stage.OPEN, Stage.MISSED})
+_LEASE_LOST = "the worker's lease was lost before the POST"
 _WORKER_STOPPED = NotSent("its worker stopped before the POST", Remedy(retry=Retry.FREE))
 _CONNECTIONS_END = Answer(
     NotSent("the vendor ends each connection before the POST", Remedy(retry=Retry.BACKOFF, breaker=True)),
@@ -233,7 +234,7 @@ class DeliveryPipeline:
     def _last_check(self, message: InFlightMessage) -> NotSent | None:
         """Why the POST may not start at the instant before it, if so."""
         if self._deps.lease.id != message.lease:
-            return NotSent("the worker's lease was lost before the POST", Remedy(retry=Retry.FREE))
+            return NotSent(_LEASE_LOST, Remedy(retry=Retry.FREE))
         if message.deadline is not None and steady_seconds() >= message.deadline:
             return NotSent("its time to live passed before the POST", Remedy(retry=Retry.BACKOFF))
         if message.quiet_at is not None and steady_seconds() >= message.quiet_at:
@@ -311,8 +312,13 @@ class DeliveryPipeline:
         return message is not None
 
     def lose_lease(self) -> None:
-        """Remove all messages without an attempt: other workers may claim them now."""
+        """Remove all messages without an attempt: other workers may claim them now.
+
+        Those whose POST has not begun are settled as not sent: their attempts are open, so a rescue takes them for
+        unknown, and without a limiter they would wait for a slice that they may not use.
+        """
         self._settling.remove_waiting()
+        self._settle_before_the_post(NotSent(_LEASE_LOST, Remedy(retry=Retry.FREE)))
 
     async def stop(self, seconds: float) -> None:
         """Remove messages without a permit, wait at most this long for the others, then cancel them.
@@ -332,6 +338,9 @@ class DeliveryPipeline:
         """
         self._slices.clear()
         self._connections.stop()
+        self._settle_before_the_post(_WORKER_STOPPED)
+
+    def _settle_before_the_post(self, why: NotSent) -> None:
         for message in self._in_flight:
             if message.stage in _BEFORE_THE_POST:
-                self._settling.settle(message, Answer(_WORKER_STOPPED, Evidence()), 0.0)
+                self._settling.settle(message, Answer(why, Evidence()), 0.0)

@@ -275,6 +275,32 @@ def test_a_lost_lease_stops_the_posts_of_attempts_that_are_open(tmp_path: Path, 
     run(main)
 
 
+def test_a_lost_lease_settles_what_is_open_and_not_posted_without_waiting_for_the_limiter(
+    tmp_path: Path,
+) -> None:
+    async def main(loop: VirtualTimeLoop) -> None:
+        async with rig(loop, tmp_path) as at:
+            await asyncio.sleep(1.0)
+            loop.work_s = 0.200  # the write-ahead takes longer than the lead
+            at.start(a_message("1"))
+            await until(lambda: bool(at.calls.ids("open")))
+            loop.work_s = 0.001
+            at.limiter.is_away = True
+            await asyncio.sleep(1.0)
+            assert at.calls.of("1") == ["claim", "open"]
+            at.pipeline.lose_lease()
+            await at.until_empty()
+            assert at.calls.of("1") == ["claim", "open", "settle"]
+            (settlement,) = at.store.settlements
+            assert isinstance(settlement.outcome, NotSent)
+            assert settlement.tries == 0
+            at.limiter.is_away = False
+            await asyncio.sleep(1.0)
+            assert at.calls.ids("post") == []
+
+    run(main)
+
+
 def test_a_lost_lease_drops_the_messages_without_an_attempt(tmp_path: Path) -> None:
     async def main(loop: VirtualTimeLoop) -> None:
         async with rig(loop, tmp_path) as at:
