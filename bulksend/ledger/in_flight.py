@@ -121,9 +121,16 @@ def has_status(tx: Connection, status: Status) -> ColumnElement[bool]:
 def changes(tx: Connection) -> list[Select[Any]]:
     """What the messages in flight change in the counts of a campaign: campaign, status, messages, attempts."""
     source, m = with_messages(tx)
-    waiting = select(m.campaign_id, m.status, literal(-1).label("messages"), literal(0).label("attempts"))
-    held = select(m.campaign_id, _HOW.label("status"), literal(1), case((_IS_CLAIMED, 0), else_=1))
-    return [each.select_from(source).where(waits(m)) for each in (waiting, held)]
+    # Grouped first, so that each message is looked up once: the counts of campaigns are read every second.
+    columns = m.campaign_id, m.status, _HOW.label("how")
+    of = (
+        select(*columns, func.count().label("n")).select_from(source).where(waits(m)).group_by(*columns)
+    ).cte("of_campaigns")
+    opened = case((of.c.how == Status.SENDING.value, of.c.n), else_=0)
+    return [
+        select(of.c.campaign_id, of.c.status, (-of.c.n).label("messages"), literal(0).label("attempts")),
+        select(of.c.campaign_id, of.c.how, of.c.n, opened),
+    ]
 
 
 def posts_since(
