@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import gc
 import os
 import re
 import subprocess
@@ -137,8 +138,15 @@ NAMES = {_name_of(path) for path in PATHS}
 
 @cache
 def modules() -> list[Module]:
-    """All of them, read once and not before a test runs: each process of the tests collects this file."""
-    return [Module(_name_of(path), path, ast.parse(path.read_text(encoding="utf-8"))) for path in PATHS]
+    """All of them, read once and not before a test runs: each process of the tests collects this file.
+
+    The garbage collector need not look at these trees, now or later.
+    """
+    gc.disable()
+    found = [Module(_name_of(path), path, ast.parse(path.read_text(encoding="utf-8"))) for path in PATHS]
+    gc.freeze()
+    gc.enable()
+    return found
 
 
 def room_of(name: str) -> str | None:
