@@ -34,6 +34,6 @@ class Retries:
 
 
 def _seconds(retry_after: str | None) -> float | None:
-    if retry_after is None or not retry_after.strip().isdigit():
-        return None
-    return float(retry_after)
+    text = "" if retry_after is None else retry_after.strip()
+    # Digits of other scripts, as in "²", are no number.
+    return float(text) if text.isascii() and text.isdigit() else None

@@ -175,7 +175,7 @@ def _week(hours: Sequence[Mapping[str, Any]], zone: ZoneInfo) -> list[list[int]]
 def _sentence(code: str) -> str | None:
     """What a code means; None where it is none that is listed. WhatsApp's and the vendor's do not overlap."""
     digits = code.removeprefix("#")
-    if not digits.isdigit() or len(digits) > 9:
+    if not (digits.isascii() and digits.isdigit() and len(digits) <= 9):
         return None
     rows = (find_row(family, int(digits)) for family in (Family.WHATSAPP, Family.RETCODE))
     return next((row.meaning for row in rows if row is not None), None)

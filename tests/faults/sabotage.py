@@ -49,8 +49,8 @@ CLAIM_REMOVED = PlantedBug(
         # The write-ahead looks at the status once more.
         Edit(
             "bulksend/ledger/write_ahead.py",
-            "AND (m.status IN ('queued', 'retry')) IS TRUE",
-            "AND (m.status IN ('queued', 'retry', 'accepted')) IS TRUE",
+            "  AND (SELECT m.status IN ('queued', 'retry')",
+            "  AND (SELECT m.status IN ('queued', 'retry', 'accepted')",
         ),
     ),
     ("every job delivered again",),
@@ -61,16 +61,16 @@ FENCING_REMOVED = PlantedBug(
     (
         Edit(
             "bulksend/ledger/write_ahead.py",
-            "UPDATE in_flight SET attempt_id = p.attempt_id, started_at = {now}\n"
-            "FROM {rows}, messages m\n"
-            "WHERE in_flight.message_pk = p.id AND m.id = p.id AND in_flight.owner = :lease\n"
-            "  AND (in_flight.attempt_id IS NULL OR in_flight.attempt_id = p.attempt_id)\n"
-            "  AND (m.status IN ('queued', 'retry')) IS TRUE AND (m.expires_at",
+            "UPDATE in_flight SET attempt_id = {attempt}, started_at = {now} {source}\n"
+            "WHERE in_flight.message_pk = {id} AND in_flight.owner = :lease\n"
+            "  AND (in_flight.attempt_id IS NULL OR in_flight.attempt_id = {attempt})\n"
+            "  AND (SELECT m.status IN ('queued', 'retry') AND (m.expires_at IS NULL OR m.expires_at > {now})\n"
+            "       FROM messages m WHERE m.id = in_flight.message_pk)\n",
             # The row in flight is a fence of its own: it is gone when another worker has sent the message.
             "INSERT INTO in_flight (message_pk, owner, attempt_id, started_at)\n"
             "SELECT p.id, CAST(:lease AS uuid), p.attempt_id, {now}\n"
-            "FROM {rows}, messages m\n"
-            "WHERE m.id = p.id AND (m.expires_at",
+            "FROM unnest(CAST(:rows_0 AS uuid[]), CAST(:rows_1 AS uuid[])) AS p (id, attempt_id), messages m\n"
+            "WHERE m.id = p.id AND (m.expires_at IS NULL OR m.expires_at > {now})\n",
         ),
         Edit(
             "bulksend/ledger/write_ahead.py",

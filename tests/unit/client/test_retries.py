@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bulksend.client import ApiError, ApiRefused, ApiUnreachable, AsyncClient, Client, Retries
@@ -194,6 +194,7 @@ def test_address_and_key_are_needed() -> None:
         Client(URL, "")
 
 
+@example(attempt=0, dice=0.0, status=None, asked="²")
 @given(
     attempt=st.integers(0, 10),
     dice=st.floats(0, 1, exclude_max=True),
