@@ -131,6 +131,7 @@ def _reckoned(of: Data) -> dict[str, str]:
         "disk": f"{A_MONTH * bytes_a_message(of) / 1e12:.1f}",
         "disk_left": f"{A_MONTH * of['left_bytes'] / 1e12:.1f}",
         "wal_bytes": f"{wal:,.0f}",
+        "wal_small": f"{of['steps']['small']['wal_bytes']:,.0f}",
         "wal_month": f"{A_MONTH * wal / 1e12:.1f}",
         "wal_peak": f"{average * PEAK * wal / 1e6:.0f}",
         "server_us": f"{server_us:.0f}",
