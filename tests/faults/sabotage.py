@@ -170,7 +170,8 @@ NEWER_IGNORED = PlantedBug(
             "sql = _BLOCKERS.format(",
         ),
     ),
-    ("worker killed",),
+    # Both codes wait for longer than the judge allows for the look of a write-ahead.
+    ("Redis frozen",),
     frozenset({"P21"}),
 )
 CANARY_IGNORED = PlantedBug(
