@@ -91,7 +91,7 @@ class Room:
         if self._is_kept:
             return
         how = fcntl.LOCK_EX if alone else fcntl.LOCK_SH
-        # Whoever wants to be alone keeps the turnstile closed while it waits, or it would wait for ever.
+        # A test that waits to be alone keeps the turnstile closed: later ones would go in before it.
         fcntl.flock(self._turn, how)
         if not alone:
             fcntl.flock(self._turn, fcntl.LOCK_UN)

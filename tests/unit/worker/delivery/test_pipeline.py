@@ -275,16 +275,21 @@ def test_a_lost_lease_stops_the_posts_of_attempts_that_are_open(tmp_path: Path, 
     run(main)
 
 
+async def opened_too_late(loop: VirtualTimeLoop, at: Rig) -> None:
+    """A message whose write-ahead took longer than the lead: it misses its slice."""
+    await asyncio.sleep(1.0)
+    loop.work_s = 0.200
+    at.start(a_message("1"))
+    await until(lambda: bool(at.calls.ids("open")))
+    loop.work_s = 0.001
+
+
 def test_a_lost_lease_settles_what_is_open_and_not_posted_without_waiting_for_the_limiter(
     tmp_path: Path,
 ) -> None:
     async def main(loop: VirtualTimeLoop) -> None:
         async with rig(loop, tmp_path) as at:
-            await asyncio.sleep(1.0)
-            loop.work_s = 0.200  # the write-ahead takes longer than the lead
-            at.start(a_message("1"))
-            await until(lambda: bool(at.calls.ids("open")))
-            loop.work_s = 0.001
+            await opened_too_late(loop, at)
             at.limiter.is_away = True
             await asyncio.sleep(1.0)
             assert at.calls.of("1") == ["claim", "open"]
@@ -320,11 +325,7 @@ def test_a_lost_lease_drops_the_messages_without_an_attempt(tmp_path: Path) -> N
 def test_what_missed_its_slice_gets_another(tmp_path: Path) -> None:
     async def main(loop: VirtualTimeLoop) -> None:
         async with rig(loop, tmp_path) as at:
-            await asyncio.sleep(1.0)
-            loop.work_s = 0.200  # the write-ahead takes longer than the lead
-            at.start(a_message("1"))
-            await until(lambda: bool(at.calls.ids("open")))
-            loop.work_s = 0.001
+            await opened_too_late(loop, at)
             await at.until_empty()
             assert at.totals.missed_slices == 1
             assert at.calls.of("1") == ["claim", "open", "post", "settle"]
