@@ -36,7 +36,8 @@ class Claimed(NamedTuple):
     """The rest of its time to live at the claim, by the database's clock."""
 
 
-# Who claims locks no row of another lease: two claims wait for each other only while both insert, in one order.
+# Who claims locks no row of another lease: two claims wait for each other only while both insert, in one order. Without
+# ORDER BY the order is that of the plan, which may read the campaigns first.
 _TAKE = """
 INSERT INTO in_flight (message_pk, owner)
 SELECT m.id, {lease} FROM {named}
@@ -46,6 +47,7 @@ WHERE m.status IN ('queued', 'retry') AND m.due_at <= {now}
   AND NOT EXISTS (SELECT 1 FROM senders s WHERE s.phone = m.sender AND s.paused_at IS NOT NULL)
   AND NOT EXISTS (SELECT 1 FROM accounts a WHERE a.id = :account AND a.paused_at IS NOT NULL)
   AND EXISTS (SELECT 1 FROM workers w WHERE w.id = :lease AND w.lease_until > {now} AND w.ended_at IS NULL)
+ORDER BY m.id
 ON CONFLICT (message_pk) DO NOTHING
 """
 #: What the lease holds already, and has not opened.

@@ -284,5 +284,7 @@ def keep_from_workers(tx: Connection, ids: Sequence[str]) -> bool:
     owner = ":owner" if tx.dialect.name == "sqlite" else "CAST(:owner AS uuid)"
     sql = f"""INSERT INTO in_flight (message_pk, owner) SELECT p.id, {owner} FROM {rows} WHERE true
               ON CONFLICT DO NOTHING"""  # noqa: S608 - our own words
-    kept = rows_changed(tx, statement(sql), bound(tx, IDS, [(id,) for id in ids]) | {"owner": new_id()})
+    kept = rows_changed(
+        tx, statement(sql), bound(tx, IDS, [(id,) for id in sorted(ids)]) | {"owner": new_id()}
+    )
     return kept == len(ids)

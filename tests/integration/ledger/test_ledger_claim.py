@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import random
 import threading
 from typing import Any
 
 import pytest
 
 from bulksend.ledger import leases, pauses, senders
+from bulksend.ledger.claim import claim
 from bulksend.ledger.ids import new_id
 from bulksend.ledger.release import Release, release
 from bulksend.messaging.states import Kind
+from tests.integration.ledger.conftest import ACCOUNT
 
 
 def test_a_claimed_message_comes_with_all_that_its_sending_needs(desk: Any) -> None:
@@ -49,6 +52,22 @@ def test_workers_that_claim_the_same_job_at_once_share_it_without_overlap(desk: 
     assert len(every) == len(set(every))
     # On PostgreSQL a row that another was claiming is skipped; whoever asks next may have it, nobody lost it.
     assert set(every) | {m.id for m in desk.claim(desk.lease("host:9"), ids)} == set(ids)
+
+
+@pytest.mark.parametrize("join", ["nestloop", "hashjoin", "mergejoin"])
+def test_a_claim_takes_in_the_order_of_ids_by_any_plan_so_that_none_deadlocks(server: Any, join: str) -> None:
+    """Few messages beside many campaigns: a plan may read the campaigns first, or put the messages into a table."""
+    ids = random.sample([id for _ in range(60) for id in server.queued()], k=10)
+    lease = server.lease()
+    server.sql("ANALYZE")
+    with server.database.write() as tx:
+        for other in {"nestloop", "hashjoin", "mergejoin"} - {join}:
+            tx.exec_driver_sql(f"SET LOCAL enable_{other} = off")
+        claim(tx, ids, lease=lease, account=ACCOUNT)
+        taken = (
+            tx.exec_driver_sql("SELECT CAST(message_pk AS text) FROM in_flight ORDER BY ctid").scalars().all()
+        )
+    assert taken == sorted(ids)
 
 
 def test_a_claim_repeated_after_a_lost_commit_gives_the_same_again(desk: Any) -> None:
