@@ -60,11 +60,6 @@ class Figure:
     cpu_us: dict[str, float] = field(default_factory=dict)
     peak_mb: dict[str, float] = field(default_factory=dict)
 
-    @property
-    def cpu_us_of_all(self) -> float:
-        """Of all parts but the vendor."""
-        return sum(us for part, us in self.cpu_us.items() if part != "vendor")
-
 
 @dataclass(frozen=True, slots=True)
 class Contender:

@@ -1,15 +1,15 @@
 """One-time codes over HTTP, alone and beside a blast, set against the Python producer in the same run.
 
-    ./run bench http [--backend postgresql,sqlite] [--queued 200000] [--seconds 10] [--rate 300] [--write]
+    ./run bench http [--backend postgresql,sqlite] [--queued 200000] [--seconds 8] [--rate 300] [--write]
 
 One ``serve`` process, one worker, one relay. ``--at-once`` callers ask at the same instant, ``--rate`` messages a
 second in all; each call has an Idempotency-Key. First nothing else is sent, then a blast at the sender's rate,
 ``--blast`` a second. The same through ``Producer.send`` from as many threads. Both take turns, and what all turns of
 one found is taken together: in its first seconds a blast costs more. Last without the blast, as fast as the callers
-can.
+can; on PostgreSQL also from a bare endpoint (bench/bare_endpoint.py).
 
 ``call``: from the request to its answer. ``POST``: from the request to the vendor's socket. All processes, the callers
-and the vendor included, share the cores of one machine. ``--write`` writes docs/http-performance.md and its data.
+and the vendor included, share the cores of one machine.
 """
 
 from __future__ import annotations
@@ -18,30 +18,30 @@ import argparse
 import asyncio
 import json
 import os
-import socket
 import statistics
 import sys
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from dataclasses import dataclass
+from datetime import timedelta
 
-from bench.machine import cost, described
-from bench.report import DOCS
-from bench.stand import CLI, SENDER, Stand, number, people, stand
+from bench.bare_endpoint import start_bare_endpoint
+from bench.figures import Figure, Part
+from bench.machine import cost
+from bench.stand import CLI, SENDER, Stand, listens, number, people, stand
 from ops.local.ports import free_port
 from producer import Producer
 
 FIRST_CODE = 8_000_000
 #: How often HTTP and Python take turns.
 TURNS = 3
-BLAST = "beside a blast"
+BLAST, ALL_THEY_CAN = "beside a blast", "all they can"
+WAYS = ("HTTP", "Python", "bare endpoint")
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
+class Way:
     """One way to send on one ledger. Times in milliseconds; None where no worker sends or nothing was measured."""
 
     backend: str
@@ -217,14 +217,14 @@ class Bench:
         self._backend = backend
         self._options = options
         self._next = FIRST_CODE
-        self._port = free_port()
+        self._port = self._bare_port = free_port()
         self._key = json.loads(at.run("keys", "add", "--name", "bench", "--role", "sender", "--json"))["key"]
         os.environ.update(at.environ)
         self._producer = Producer.from_env()
         at.start("serve", *CLI, "serve", "--port", str(self._port))
-        at.wait("serve answers", self._serves)
+        at.wait("serve answers", lambda: listens(self._port))
 
-    def figures(self) -> list[Figure]:
+    def figures(self) -> list[Way]:
         """Both ways with nothing else, beside a blast, and as fast as they can."""
         one, rate = self._options, float(self._options.rate)
         self._measure("HTTP", None, 1.0)  # opens the connections
@@ -239,25 +239,28 @@ class Bench:
         for child in working:
             child.ask_to_stop()
             child.wait_or_kill(40)
-        found += self._in_turns("all they can", None)
+        if self._at.postgres:
+            self._bare_port = start_bare_endpoint(self._at, status=202)
+        found += self._in_turns(ALL_THEY_CAN, None)
         self._producer.close()
         return found
 
-    def _in_turns(self, how: str, rate: float | None) -> list[Figure]:
-        turns: dict[str, list[Turn]] = {"HTTP": [], "Python": []}
+    def _in_turns(self, how: str, rate: float | None) -> list[Way]:
+        ways = WAYS if "bare" in self._at.parts else WAYS[:2]
+        turns: dict[str, list[Turn]] = {way: [] for way in ways}
         for _ in range(TURNS):
             for way, found in turns.items():
                 found.append(self._measure(way, rate, self._options.seconds / TURNS))
-        return [self._figure(f"{way}, {how}", way == "HTTP", found) for way, found in turns.items()]
+        return [self._figure(f"{way}, {how}", way != "Python", found) for way, found in turns.items()]
 
-    def _figure(self, name: str, over_http: bool, turns: Sequence[Turn]) -> Figure:
+    def _figure(self, name: str, over_http: bool, turns: Sequence[Turn]) -> Way:
         took = [each for turn in turns for each in turn.took]
         waits = [each for turn in turns for each in turn.waits]
         wall = sum(turn.wall for turn in turns)
         sent = [turn.sent for turn in turns if turn.sent is not None]
         call_p50, call_p99 = _percentiles(took)
         post_p50, post_p99 = _percentiles(waits) if waits else (None, None)
-        return Figure(
+        return Way(
             backend=self._backend,
             way=name,
             rate=len(took) / wall,
@@ -273,12 +276,14 @@ class Bench:
         sends = rate is not None
         load = Load(self._next, self._options.at_once, rate, seconds)
         self._next += 200_000
-        vendor, parts = self._at.vendor, {"serve": self._at.parts["serve"]}
+        is_bare = way == WAYS[2]
+        vendor, parts = self._at.vendor, {"serve": self._at.parts["bare" if is_bare else "serve"]}
         before, count, began = cost(parts), vendor.count() if sends else 0, time.monotonic()
-        if way.startswith("HTTP"):
-            calls = asyncio.run(_over_http(self._port, self._key, load))
-        else:
+        if way == "Python":
             calls = _over_python(self._producer, load)
+        else:
+            port = self._bare_port if is_bare else self._port
+            calls = asyncio.run(_over_http(port, self._key, load))
         wall = time.monotonic() - began
         serve_cpu = cost(parts).since(before).seconds["serve"]
         took = [ended - calls.began[to] for to, ended in calls.ended.items()]
@@ -295,55 +300,56 @@ class Bench:
             waits = [at - calls.began[to] for at, to in vendor.arrivals() if to in calls.began]
         return Turn(took, waits, wall, sent, serve_cpu)
 
-    def _serves(self) -> bool:
-        try:
-            with socket.create_connection(("127.0.0.1", self._port), 1):
-                return True
-        except OSError:
-            return False
-
 
 def _percentiles(seconds: Sequence[float]) -> tuple[float, float]:
     cut = statistics.quantiles(seconds, n=100)
     return cut[49] * 1000, cut[98] * 1000
 
 
-_PAGE = """\
-# One-time codes over HTTP
-
-Made by `./run bench http --write` on {date}; the data is `docs/http-performance.json`. {machine}
-
-One `bulksend serve`, one worker, one relay, a PostgreSQL with fsync on or SQLite, a Valkey and a vendor that answers
-after 50 ms, all on the same cores as the {at_once} callers. *Nothing else*: the callers ask at the same instant,
-{rate:g} calls a second in all. *Beside a blast*: meanwhile a campaign of {queued:,} goes out at the sender's rate of
-{blast:,} a second. *All they can*: each caller asks again at once, no worker runs.
-
-A call over HTTP has an Idempotency-Key, one from Python a key; both commit before they return. HTTP and Python take
-turns.
-
-| ledger | callers | calls a second | call p50 | call p99 | POST p50 | POST p99 | blast a second | CPU of serve |
-|---|---|---|---|---|---|---|---|---|
-{table}
-
-Times in milliseconds, from the beginning of the call to its answer, and to its POST at the vendor; CPU in microseconds
-a call.
-"""
+_HEAD = (
+    "ledger",
+    "callers",
+    "calls a second",
+    "call p50",
+    "call p99",
+    "POST p50",
+    "POST p99",
+    "blast a second",
+    "CPU",
+)
 
 
-def page(data: dict[str, Any]) -> str:
-    """The page as Markdown."""
-    machine = "; ".join(f"{name} {value}" for name, value in data["machine"].items()) + "."
-    rows = [Figure(**figure) for figure in data["figures"]]
-    return _PAGE.format(**data | {"machine": machine, "table": "\n".join(map(_row, rows))})
+def part(found: Sequence[Way]) -> Part:
+    """For the page."""
+    lines = []
+    of = {(one.backend, one.way): one for one in found}
+    for backend in dict.fromkeys(one.backend for one in found):
+        http, python, bare = (of.get((backend, f"{way}, {ALL_THEY_CAN}")) for way in WAYS)
+        if http and python:
+            beside = f"Python {python.rate:,.0f}" + (f", bare endpoint {bare.rate:,.0f}" if bare else "")
+            lines.append(Figure(f"calls a second over HTTP, {backend}", f"{http.rate:,.0f}", beside))
+        if http and bare:
+            times = f"{http.rate / bare.rate:.2f}"
+            lines.append(Figure(f"calls a second, HTTP / bare endpoint, {backend}", times))
+        http, python = (of.get((backend, f"{way}, {BLAST}")) for way in WAYS[:2])
+        if http and python:
+            beside = f"Python {python.post_p99:,.0f} ms"
+            what = f"from the call to the POST {BLAST}, p99, {backend}"
+            lines.append(Figure(what, f"{http.post_p99:,.0f} ms", beside))
+    title = "Calls at once; times in ms, CPU of the process that answers in µs a call"
+    return Part(lines, {title: [list(_HEAD), *map(_row, found)]})
 
 
-def _row(of: Figure) -> str:
+def _row(of: Way) -> list[str]:
     numbers = (of.rate, of.call_p50, of.call_p99, of.post_p50, of.post_p99, of.blast, of.serve_cpu_us)
-    shown = ("" if n is None else f"{n:,.1f}" if n < 100 else f"{n:,.0f}" for n in numbers)
-    return f"| {of.backend} | {of.way} | {' | '.join(shown)} |"
+    return [
+        of.backend,
+        of.way,
+        *("" if n is None else f"{n:,.1f}" if n < 100 else f"{n:,.0f}" for n in numbers),
+    ]
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main(arguments: Sequence[str] | None = None) -> Part:
     """Measure and print."""
     parser = argparse.ArgumentParser(
         prog="./run bench http", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -351,27 +357,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--backend", default="postgresql,sqlite")
     parser.add_argument("--queued", type=int, default=200_000, help="messages of the blast")
     parser.add_argument("--blast", type=int, default=1000, help="the sender's rate, codes included")
-    parser.add_argument("--seconds", type=float, default=10)
+    parser.add_argument("--seconds", type=float, default=8)
     parser.add_argument("--at-once", type=int, default=50)
     parser.add_argument("--rate", type=float, default=300)
-    parser.add_argument("--write", action="store_true", help="write the page")
     options = parser.parse_args(arguments)
-    found: list[Figure] = []
+    found: list[Way] = []
     for backend in options.backend.split(","):
         with stand(backend, rate=options.blast, environ={"BULKSEND_REQUESTS_PER_SECOND": "1000000"}) as at:
             for figure in Bench(at, backend, options).figures():
                 found.append(figure)
-                sys.stdout.write(_row(figure) + "\n")
+                sys.stdout.write(" | ".join(_row(figure)) + "\n")
                 sys.stdout.flush()
-    if options.write:
-        data = {
-            "date": datetime.now(UTC).date().isoformat(),
-            "machine": described(),
-            **{name: getattr(options, name) for name in ("queued", "blast", "at_once", "rate")},
-            "figures": [asdict(figure) for figure in found],
-        }
-        (DOCS / "http-performance.json").write_text(json.dumps(data, indent=1) + "\n")
-        (DOCS / "http-performance.md").write_text(page(data))
+    return part(found)
 
 
 if __name__ == "__main__":

@@ -81,6 +81,11 @@ class Cost:
         return {part: seconds / messages * 1e6 for part, seconds in self.seconds.items()}
 
 
+def cpu_of_all(each_us: Mapping[str, float]) -> float:
+    """Of all parts but the vendor."""
+    return sum(us for part, us in each_us.items() if part != "vendor")
+
+
 def cost(parts: Mapping[str, Iterable[int]]) -> Cost:
     """What the processes of each part have used so far."""
     return Cost({part: sum(cpu_seconds(pid) for pid in pids) for part, pids in parts.items()})

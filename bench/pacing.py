@@ -1,6 +1,6 @@
 """How exactly limits are held and how much of them is used, by several workers on one sender.
 
-    python -m bench.pacing [--rates 80,1000,2500] [--workers 1,2,4] [--seconds 15]
+    ./run bench pacing [--rates 80,1000] [--workers 1,2,4] [--seconds 15] [--write]
 
 A blast of ``--seconds`` at the sender's rate. Counted at the vendor, by the kernel's stamps of arrival: the fullest
 second wherever it begins, over all of the run; and the share of the limit that was used from the first arrival to the
@@ -15,14 +15,19 @@ import json
 import os
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import redis
 
+from bench.figures import Figure, Part, at_least, at_most
 from bench.machine import cost
 from bench.stand import Stand, people, stand
 from simulator.windows import PeakRate
+
+#: What of a limit is to be used, up to this rate. Above, several workers share cores with the vendor.
+USED, UP_TO = 0.97, 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,21 +116,39 @@ def say(run: Paced) -> str:
     )
 
 
-def main() -> None:
+def part(runs: Sequence[Paced]) -> Part:
+    """For the page."""
+    figures = []
+    for run in runs:
+        of = f"at {run.rate:,.0f}/s, {run.workers} worker{'s' if run.workers > 1 else ''}"
+        share, beside = f"share of the limit used {of}", f"{run.messages:,} messages"
+        figures += [
+            at_most(f"fullest second {of}", run.fullest, run.rate, beside=f"limit {run.rate:,.0f}"),
+            at_least(share, run.share, USED, "{:.1%}", beside=beside)
+            if run.rate <= UP_TO
+            else Figure(share, f"{run.share:.1%}", beside),
+        ]
+    return Part(figures)
+
+
+def main(arguments: Sequence[str] | None = None) -> Part:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--rates", default="80,1000,2500")
+    parser = argparse.ArgumentParser(prog="./run bench pacing", description=__doc__.partition("\n")[0])
+    parser.add_argument("--rates", default="80,1000")
     parser.add_argument("--workers", default="1,2,4")
     parser.add_argument("--seconds", type=float, default=15)
     # 2,500 a second of 50 ms each are 125 at once, and begin in blocks.
     parser.add_argument("--in-flight", type=int, default=400)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
+    runs = []
     for rate in options.rates.split(","):
         for workers in options.workers.split(","):
             with stand(rate=float(rate), in_flight=options.in_flight) as at:
                 run = paced(at, float(rate), int(workers), options.seconds)
+            runs.append(run)
             sys.stdout.write(say(run))
             sys.stdout.flush()
+    return part(runs)
 
 
 if __name__ == "__main__":

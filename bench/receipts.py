@@ -1,9 +1,11 @@
 """Callbacks in: a real ``serve``, relay and PostgreSQL, and a load of shuffled and doubled callbacks.
 
-    python -m bench.receipts [--callbacks 50000] [--rate 5000] [--connections 64]
+    ./run bench receipts [--callbacks 50000] [--rate 100000] [--connections 64] [--write]
 
-Of each message its sent, delivered and read, each twice, in a random order. At the end every message must be read, with
-the times of its receipts. Lag is from the last answer until the last receipt is applied.
+Of each message its sent, delivered and read, each twice, in a random order; as fast as they are answered where
+``--rate`` is more. At the end every message must be read, with the times of its receipts. Lag is from the last answer
+until the last receipt is applied. Then the same load on a bare endpoint (bench/bare_endpoint.py) beside the same
+PostgreSQL.
 """
 
 from __future__ import annotations
@@ -13,12 +15,16 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from sqlalchemy import text
 
+from bench.bare_endpoint import start_bare_endpoint
+from bench.figures import Figure, Part, at_least
 from bench.machine import cost, described
 from bench.receipt_load import BEGAN, ordered
-from bench.stand import CLI, ROOT, Stand, stand
+from bench.stand import CLI, ROOT, Stand, listens, stand
 from bulksend.ledger import raw_receipts
 from bulksend.ledger.campaign_creation import standing_campaign
 from bulksend.ledger.database import Database, set_statement_timeout
@@ -57,9 +63,47 @@ def accepted(database: Database, many: int) -> None:
         connection.execute(text("VACUUM (ANALYZE)"))
 
 
-def measured(at: Stand, callbacks: int, rate: float, connections: int) -> dict[str, object]:
+def load(at: Stand, port: int, token: str, given: argparse.Namespace) -> dict[str, Any]:
+    """Callbacks for whatever listens there: what the load says of them, and the CPU seconds that it used."""
+    process = subprocess.Popen(  # noqa: S603
+        [
+            *(sys.executable, "-m", "bench.receipt_load", "--port", str(port), "--rate", str(given.rate)),
+            *("--callbacks", str(given.callbacks), "--connections", str(given.connections)),
+        ],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd=ROOT,
+        text=True,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(token + "\n")
+    process.stdin.flush()
+    used = 0.0
+    while process.poll() is None:
+        used = cost({"load": [process.pid]}).seconds["load"] or used
+        time.sleep(0.1)
+    if process.returncode:
+        raise RuntimeError(at.logs())
+    return {**json.loads(process.stdout.read()), "CPU": used}
+
+
+def bare(at: Stand, given: argparse.Namespace) -> dict[str, Any]:
+    """The same load on a bare endpoint."""
+    port = start_bare_endpoint(at)
+    before = cost(at.parts)
+    told = load(at, port, "bare", given)
+    if told["refused"]:
+        raise RuntimeError(f"the bare endpoint refused {told['refused']} requests\n{at.logs()}")
+    return {
+        "answered a second": round(told["answered"] / told["seconds"]),
+        "us of CPU a callback": round(cost(at.parts).since(before).each_us(told["answered"])["bare"]),
+    }
+
+
+def measured(at: Stand, given: argparse.Namespace) -> dict[str, Any]:
     """One run."""
-    order, messages = ordered(callbacks)
+    order, messages = ordered(given.callbacks)
     with at.ledger() as ledger:
         accepted(ledger, messages)
         with ledger.write() as tx:
@@ -68,28 +112,10 @@ def measured(at: Stand, callbacks: int, rate: float, connections: int) -> dict[s
         serve = at.start("serve", *CLI, "serve", "--port", str(port))
         relay = at.relay()
         at.wait("the relay leads", at.relay_leads)
-        at.wait("serve listens", lambda: _listens(port))
+        at.wait("serve listens", lambda: listens(port))
         before, began = cost(at.parts), time.monotonic()
-        load = subprocess.Popen(  # noqa: S603
-            [
-                *(sys.executable, "-m", "bench.receipt_load", "--port", str(port), "--rate", str(rate)),
-                *("--callbacks", str(callbacks), "--connections", str(connections)),
-            ],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            cwd=ROOT,
-            text=True,
-        )
-        at.parts["load"] = [load.pid]
-        assert load.stdin is not None
-        load.stdin.write(token + "\n")
-        load.stdin.flush()
-        used_by_load = 0.0
-        while load.poll() is None:
-            used_by_load = cost({"load": [load.pid]}).seconds["load"] or used_by_load
-            time.sleep(0.1)
-        assert load.stdout is not None
-        told = json.loads(load.stdout.read())
+        told = load(at, port, token, given)
+        used_by_load = told.pop("CPU")
         answered = time.monotonic()
         at.wait("all are applied", lambda: _is_read(ledger), 600)
         applied = time.monotonic()
@@ -106,7 +132,7 @@ def measured(at: Stand, callbacks: int, rate: float, connections: int) -> dict[s
         "answered a second": round(len(order) / told["seconds"]),
         "applied a second": round(len(order) / (applied - began)),
         "lag, s": round(applied - answered, 2),
-        "us of CPU a callback": {part: round(each) for part, each in used.items() if part != "load"}
+        "us of CPU a callback": {part: round(each) for part, each in used.items()}
         | {"load": round(used_by_load / len(order) * 1e6)},
         "peak MB": {part: round(mb) for part, mb in at.peaks_mb().items()},
         "ended well": serve.running and relay.running,
@@ -118,27 +144,42 @@ def _is_read(ledger: Database) -> bool:
         return raw_receipts.waiting(tx).bodies == 0
 
 
-def _listens(port: int) -> bool:
-    import httpx
+def part(ours: Mapping[str, Any], bare: Mapping[str, Any]) -> Part:
+    """For the page."""
+    answered, cpu = "answered a second", "us of CPU a callback"
+    times = ours[answered] / bare[answered]
+    return Part(
+        [
+            Figure(f"callbacks {answered}", f"{ours[answered]:,}", f"bare endpoint {bare[answered]:,}"),
+            Figure(f"callbacks {answered}, ours / bare endpoint", f"{times:.2f}"),
+            Figure("callbacks applied a second", f"{ours['applied a second']:,}", f"lag {ours['lag, s']} s"),
+            Figure(
+                "CPU a callback of `serve`", f"{ours[cpu]['serve']:,} µs", f"bare endpoint {bare[cpu]:,} µs"
+            ),
+            at_least(
+                "messages read, with the times of their receipts",
+                ours["read with the right times"],
+                ours["messages"],
+            ),
+        ]
+    )
 
-    try:
-        return httpx.get(f"http://127.0.0.1:{port}/healthz", trust_env=False).is_success
-    except httpx.HTTPError:
-        return False
 
-
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> Part:
     """Run it."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="./run bench receipts", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--callbacks", type=int, default=50_000)
-    parser.add_argument("--rate", type=float, default=5_000)
+    parser.add_argument("--rate", type=float, default=100_000)
     parser.add_argument("--connections", type=int, default=64)
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
     with stand() as at:
-        found = measured(at, given.callbacks, given.rate, given.connections)
-    sys.stdout.write(json.dumps({"machine": described(), **found}, indent=2) + "\n")
+        found = measured(at, given)
+        at.stop_all()
+        peer = bare(at, given)
+    sys.stdout.write(json.dumps({"machine": described(), **found, "bare endpoint": peer}, indent=2) + "\n")
+    return part(found, peer)
 
 
 if __name__ == "__main__":

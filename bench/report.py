@@ -1,60 +1,115 @@
-"""``docs/performance.md``, its data and its picture, from the figures of a contest."""
+"""``docs/performance.md`` and its picture, made of ``docs/performance.json``: what each bench found last.
+
+python -m bench.report          makes both from the stored data
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from bench.contest import Figure, medians, rate_of, ratio, runtimes
-from bench.machine import described
+from bench import figures
+from bench.contest import Figure, medians, rate_of, ratio
+from bench.figures import at_least, at_most
+from bench.machine import cpu_of_all
 from bench.stand import ROOT
 
 DOCS = ROOT / "docs"
-PARTS = ("worker", "database", "broker", "relay")
+CONTEST = "contest"
+#: In the order of the page, the title of each part and what it is. But for the contest, each is made by the bench of
+#: its name.
+PARTS = {
+    CONTEST: (
+        "Messages a second, from Redis to a stored result, one worker process",
+        "All contenders take turns, each with a PostgreSQL (fsync on) and a Valkey of its own, against one vendor that "
+        "answers after 50 ms.",
+    ),
+    "otp": (
+        "One-time codes under a blast",
+        "One worker and one sender for both. From `send` returning to the POST, by the kernel's stamps. Beside: the "
+        "same with nothing else to send.",
+    ),
+    "pacing": (
+        "Limits",
+        "Workers that share one sender; counted at the vendor, in the fullest second wherever it begins.",
+    ),
+    "sending": (
+        "More workers on the same cores",
+        "A blast without a limit. CPU of all parts but the vendor; beside one worker in the same round.",
+    ),
+    "intake": (
+        "A large file into the ledger",
+        "`bulksend send`: every row is read, checked, deduplicated and asked of 100,000 suppressions, and a worker is "
+        "at work. Beside: the rows that the ledger then has, by one bare COPY or executemany, into a table with the "
+        "same indexes.",
+    ),
+    "receipts": (
+        "Receipts",
+        "Shuffled and doubled callbacks, as fast as they are answered. Beside: a bare uvicorn endpoint with one INSERT "
+        "a request, under the same load, in the same PostgreSQL.",
+    ),
+    "webhooks": (
+        "Webhooks",
+        "One notifier, one endpoint. Beside: httpx and asyncio, which post as many requests from memory, unsigned.",
+    ),
+    "http": (
+        "One-time codes over HTTP",
+        "50 callers at once. *Nothing else*: 300 calls a second in all. *Beside a blast*: meanwhile a campaign goes "
+        "out at the sender's whole rate of 1,000 a second. *All they can*: each caller asks again at once, no worker "
+        "runs. A call has an Idempotency-Key or a key, and is committed before its answer. The bare endpoint: uvicorn "
+        "with one INSERT a request.",
+    ),
+    "startup": (
+        "How soon commands and workers begin",
+        "Medians; a worker from its command until it is at work.",
+    ),
+}
+_COLUMNS = ("worker", "database", "broker", "relay")
 _WIDTH, _BAR, _LEFT = 720, 26, 190
 
-#: What is compared, by which value, with which contenders, and what is wanted of each ratio.
-_WANTED: tuple[tuple[str, Callable[[Figure], float], dict[str, str]], ...] = (
+Bound = Callable[..., figures.Figure]
+#: What is compared, by which value, whether more or less is better, with which contenders, and each ratio's target.
+_WANTED: tuple[tuple[str, Callable[[Figure], float], Bound, dict[str, float | None]], ...] = (
     (
         "",
         rate_of,
+        at_least,
         {
-            "go": "≥ 1.0",
-            "go, written ahead": "≥ 1.5",
-            "bullmq": "≥ 1.8",
-            "bullmq, written ahead": "≥ 2.5",
-            "taskiq": "",
-            "celery": "≥ 15",
-            "ours on SQLite": "",
+            "go": 1.0,
+            "go, written ahead": 1.5,
+            "bullmq": 1.8,
+            "bullmq, written ahead": 2.5,
+            "taskiq": None,
+            "celery": 15,
+            "ours on SQLite": None,
         },
     ),
     (
         "CPU of all parts, ",
-        lambda figure: figure.cpu_us_of_all,
-        {"go": "", "go, written ahead": "", "bullmq": "≤ 0.45", "bullmq, written ahead": "≤ 0.32"},
+        lambda figure: cpu_of_all(figure.cpu_us),
+        at_most,
+        {"go": None, "go, written ahead": None, "bullmq": 0.45, "bullmq, written ahead": 0.32},
     ),
-    ("CPU of the worker, ", lambda figure: figure.cpu_us["worker"], {"go": "", "bullmq": "≤ 0.50"}),
+    ("CPU of the worker, ", lambda figure: figure.cpu_us["worker"], at_most, {"go": None, "bullmq": 0.50}),
 )
+_OF_CEILING = 0.70
 
-_PAGE = """# Performance
+_HEAD = """# Performance
 
-Made by `./run bench` on {date}; the data is `docs/performance.json`. {rounds} rounds in which all contenders took
-turns, each with a PostgreSQL (fsync on) and a Valkey of its own, against one vendor that answers after 50 ms. {machine}
+Written by `./run bench figures` and, the contest, by `./run bench`; nothing on this page is typed by hand, and a part
+that was not measured is not on it. The data is `docs/performance.json`.
 
-What counts are ratios within one run: other programs share this machine, and everything on it is faster in some minutes
-than in others. Everything, the vendor and both servers included, shares the same cores.
-
+What counts is each figure beside its limit or its peer, of the same run: other programs share this machine, and
+everything on it is faster in some minutes than in others. Everything, the vendor, the callers and both servers
+included, shares the same cores.
+"""
+_CONTEST = """
 ![messages a second](performance.svg)
 
-## Messages a second, from Redis to a stored result, one worker process
+Medians; CPU in microseconds a message; memory is the worker's largest, in MB.
 
-Medians of {rounds}; CPU in microseconds a message; memory is the worker's largest, in MB.
-
-| contender | concurrency | a second | worker | database | broker | relay | MB |
-|---|---|---|---|---|---|---|---|
 {table}
 
 Ours claims, writes ahead, asks for permits, checks pauses and suppressions again, fences and settles; the other
@@ -62,80 +117,119 @@ contenders make one INSERT after each POST and would send twice or lose whatever
 ahead, which write a row before each POST as well, and still know no limits, pauses or fencing. A worker in Go computes
 on all cores at once, a worker of the others mostly on one.
 
-## Ratios, each one's best of the same round
+Each one's best of the same round, by its rate; the median of {rounds}. All parts are worker, database, broker and
+relay.
 
-The best is the fastest, of rates as of CPU a message. All parts are worker, database, broker and relay.
-
-| | measured | wanted |
-|---|---|---|
 {ratios}
-
+"""
+_BY_HAND = """
 ## By hand
 
 | what | command |
 |---|---|
-| our worker alone, by part | `python -m bench.sending` |
 | what each step costs the ledger | `python -m bench.ledger_steps` |
-| a large file into the ledger | `python -m bench.intake` |
-| the same with a cap, cool-downs and another campaign left out | `python -m bench.leaving_out` |
-| a one-time code under a blast | `python -m bench.otp` |
+| a large file with a cap, cool-downs and another campaign left out | `python -m bench.leaving_out` |
 | the forecast delay of a code | `python -m bench.code_delays` |
-| one-time codes over HTTP under a blast, beside the Python producer | `./run bench http` |
-| how exactly limits are held, and how much of them is used | `python -m bench.pacing` |
-| how long commands and workers take to begin | `python -m bench.startup` |
 | what people ask of ten million messages | `python -m bench.at_size` (docs/scale.md) |
 | every page of the console there, and 200 open tabs under a blast | `python -m bench.pages` (docs/console.md) |
 | permits, POSTs, reading files, the audit | `python -m bench.permits`, `vendor_client`, `reading`, `audit` |
 """
 
-
-def write(figures: Sequence[Figure], rounds: int) -> None:
-    """The page, its data and its picture."""
-    machine = described() | runtimes()
-    data = {
-        "date": datetime.now(UTC).date().isoformat(),
-        "rounds": rounds,
-        "machine": machine,
-        "figures": [asdict(figure) for figure in figures],
-    }
-    (DOCS / "performance.json").write_text(json.dumps(data, indent=1) + "\n")
-    (DOCS / "performance.svg").write_text(picture(figures))
-    (DOCS / "performance.md").write_text(page(figures, str(data["date"]), rounds, machine))
+Data = Mapping[str, Mapping[str, Any]]
 
 
-def page(figures: Sequence[Figure], date: str, rounds: int, machine: dict[str, str]) -> str:
+def write(name: str, found: Mapping[str, Any], folder: Path = DOCS) -> None:
+    """Put a part beside the others, and make the page and its picture."""
+    render(figures.merge(folder / "performance.json", name, found), folder)
+
+
+def render(data: Data, folder: Path = DOCS) -> None:
+    """The page and its picture."""
+    (folder / "performance.md").write_text(page(data))
+    if CONTEST in data:
+        (folder / "performance.svg").write_text(picture(contest_figures(data[CONTEST])))
+
+
+def page(data: Data) -> str:
     """The page as Markdown."""
-    return _PAGE.format(
-        date=date,
-        rounds=rounds,
-        machine="; ".join(value if " " in value else f"{name} {value}" for name, value in machine.items())
-        + ".",
-        table="\n".join(_row(figure) for figure in medians(figures).values()),
-        ratios="\n".join(ratios(figures)),
-    )
+    parts = {name: data[name] for name in PARTS if name in data}
+    lines = [_HEAD, *_summary(parts)]
+    for name, found in parts.items():
+        title, words = PARTS[name]
+        lines += [f"\n## {title}\n", words]
+        lines += [_contest(found)] if name == CONTEST else _part(found)
+    runs = [["command", "date", "machine"], *(_run(found) for found in parts.values())]
+    return "\n".join([*lines, "\n## The runs\n", *figures.table(runs), _BY_HAND])
 
 
-def _row(figure: Figure) -> str:
-    parts = " | ".join(f"{figure.cpu_us[part]:.0f}" if part in figure.cpu_us else "" for part in PARTS)
-    memory = f"{figure.peak_mb['worker']:.0f}" if figure.peak_mb.get("worker") else ""
-    return f"| {figure.contender} | {figure.concurrency} | {figure.rate:,.0f} | {parts} | {memory} |"
+def _summary(parts: Data) -> list[str]:
+    judged = [one for name, found in parts.items() for one in _figures(name, found) if one.target]
+    missed = [f"- {one.what}: {one.value}, target {one.target}" for one in judged if not one.holds]
+    lines = [f"{len(judged) - len(missed)} of {len(judged)} targets are held."]
+    return [*lines, "Not held:\n", *missed] if missed else lines
 
 
-def ratios(figures: Sequence[Figure]) -> list[str]:
-    """Rows of the table: what is compared, what came of it, what is wanted."""
-    lines = []
-    for what, of, wanted in _WANTED:
-        for other, bound in wanted.items():
-            times = ratio(figures, "ours", other, of)
+def _figures(name: str, found: Mapping[str, Any]) -> list[figures.Figure]:
+    if name == CONTEST:
+        return ratios(contest_figures(found))
+    return [figures.Figure(**one) for one in found["figures"]]
+
+
+def _part(found: Mapping[str, Any]) -> list[str]:
+    lines = ["", *figures.table(figures.rows(figures.Figure(**one) for one in found["figures"]))]
+    for title, rows in found["tables"].items():
+        lines += [f"\n{title}:\n", *figures.table(rows)]
+    return lines
+
+
+def _run(found: Mapping[str, Any]) -> list[str]:
+    machine = (value if " " in value else f"{name} {value}" for name, value in found["machine"].items())
+    return [f"`{found['command']}`", found["date"], "; ".join(machine)]
+
+
+def _contest(found: Mapping[str, Any]) -> str:
+    runs = contest_figures(found)
+    head = ["contender", "concurrency", "a second", *_COLUMNS, "MB"]
+    return _CONTEST.format(
+        rounds=found["rounds"],
+        table="\n".join(figures.table([head, *map(_row, medians(runs).values())])),
+        ratios="\n".join(figures.table(figures.rows(ratios(runs)))),
+    ).rstrip("\n")
+
+
+def contest_figures(found: Mapping[str, Any]) -> list[Figure]:
+    """The runs of a stored contest."""
+    return [Figure(**figure) for figure in found["figures"]]
+
+
+def _row(run: Figure) -> list[str]:
+    cpu = (f"{run.cpu_us[part]:.0f}" if part in run.cpu_us else "" for part in _COLUMNS)
+    memory = f"{run.peak_mb['worker']:.0f}" if run.peak_mb.get("worker") else ""
+    return [run.contender, str(run.concurrency), f"{run.rate:,.0f}", *cpu, memory]
+
+
+def ratios(runs: Sequence[Figure]) -> list[figures.Figure]:
+    """What is compared, what came of it, what is wanted."""
+    found = []
+    for what, of, bound, wanted in _WANTED:
+        for other, target in wanted.items():
+            times = ratio(runs, "ours", other, of)
             if times == times:
-                lines.append(f"| {what}ours / {other} | {times:.2f} | {bound} |")
-    found = medians(figures)
+                found.append(_ratio(f"{what}ours / {other}", times, bound, target))
+    middle = medians(runs)
     for ceiling in ("ceiling, ours", "ceiling, pyreqwest"):
         for concurrency in (200, 400, 800):
-            if ("ours", concurrency) in found and (ceiling, concurrency) in found:
-                part = found["ours", concurrency].rate / found[ceiling, concurrency].rate
-                lines.append(f"| ours / {ceiling}, {concurrency} in flight | {part:.2f} | ≥ 0.70 |")
-    return lines
+            if ("ours", concurrency) in middle and (ceiling, concurrency) in middle:
+                times = middle["ours", concurrency].rate / middle[ceiling, concurrency].rate
+                what = f"ours / {ceiling}, {concurrency} in flight"
+                found.append(_ratio(what, times, at_least, _OF_CEILING))
+    return found
+
+
+def _ratio(what: str, times: float, bound: Bound, target: float | None) -> figures.Figure:
+    if target is None:
+        return figures.Figure(what, f"{times:.2f}")
+    return bound(what, times, target, "{:.2f}")
 
 
 def picture(figures: Sequence[Figure]) -> str:
@@ -164,7 +258,5 @@ def picture(figures: Sequence[Figure]) -> str:
     )
 
 
-def read(path: Path = DOCS / "performance.json") -> tuple[list[Figure], int]:
-    """The figures of the page that is there, and of how many rounds they are."""
-    data = json.loads(path.read_text())
-    return [Figure(**figure) for figure in data["figures"]], data["rounds"]
+if __name__ == "__main__":
+    render(json.loads((DOCS / "performance.json").read_text()))

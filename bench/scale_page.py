@@ -6,11 +6,10 @@ python -m bench.scale_page          writes the page from the stored data
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bench.machine import described
+from bench.figures import merge
 from bench.stand import ROOT
 from bulksend.messaging.states import Status
 
@@ -28,11 +27,7 @@ Data = dict[str, Any]
 
 def write(backend: str, measured: Data, folder: Path = DOCS) -> None:
     """Put the figures of one backend beside those of the other, and make the page."""
-    path = folder / "scale.json"
-    data = json.loads(path.read_text()) if path.exists() else {}
-    data[backend] = {"date": datetime.now(UTC).date().isoformat(), "machine": described()} | measured
-    path.write_text(json.dumps(data, indent=1) + "\n")
-    (folder / "scale.md").write_text(page(data))
+    (folder / "scale.md").write_text(page(merge(folder / "scale.json", backend, measured)))
 
 
 def page(data: Data) -> str:

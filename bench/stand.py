@@ -7,6 +7,7 @@ import json
 import os
 import random
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -222,6 +223,15 @@ def people(file: Path, many: int, *, first: int = 0, shuffled: bool = False) -> 
 def number(n: int) -> str:
     """The nth of ten million valid numbers: British mobiles."""
     return f"4474{n + 10_000_000:08d}"
+
+
+def listens(port: int) -> bool:
+    """Whether something takes connections there."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), 1):
+            return True
+    except OSError:
+        return False
 
 
 def _workers(ledger: Database) -> int:

@@ -1,8 +1,9 @@
 """How long commands and workers take to begin, beside Python alone.
 
-    python -m bench.startup [--rounds 5]
+    ./run bench startup [--rounds 5] [--write]
 
-``bulksend --help``; and a worker from its command to "ready": its lease taken, asking for jobs.
+``bulksend --help``; a look-up of a number in PostgreSQL; and a worker from its command to "ready": its lease taken,
+asking for jobs.
 """
 
 from __future__ import annotations
@@ -12,15 +13,19 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
-from bench.stand import CLI, Stand, stand
+from bench.figures import Part, at_most
+from bench.stand import CLI, Stand, number, stand
+
+#: Seconds.
+WITHIN = {"bulksend --help": 0.2, "bulksend messages find": 0.5, "a worker is ready": 1.5}
 
 
-def timed(command: tuple[str, ...]) -> float:
+def timed(command: tuple[str, ...], environ: Mapping[str, str] | None = None) -> float:
     """Seconds from start to end."""
     began = time.perf_counter()
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)  # noqa: S603
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environ)  # noqa: S603
     return time.perf_counter() - began
 
 
@@ -33,15 +38,34 @@ def ready(at: Stand) -> float:
     return took
 
 
-def main() -> None:
+def part(seen: Mapping[str, Sequence[float]]) -> Part:
+    """For the page: medians."""
+    alone = statistics.median(seen["python -c pass"])
+    return Part(
+        [
+            at_most(
+                name if name.startswith("a ") else f"`{name}`",
+                statistics.median(seen[name]),
+                bound,
+                "{:.2f} s",
+                beside=f"`python -c pass` {alone:.2f} s",
+            )
+            for name, bound in WITHIN.items()
+        ]
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> Part:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(prog="./run bench startup", description=__doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=5)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
+    find = (*CLI, "messages", "find", "--phone", number(0))
     with stand() as at:
         sides: dict[str, Callable[[], float]] = {
             "python -c pass": lambda: timed((sys.executable, "-c", "pass")),
             "bulksend --help": lambda: timed((*CLI, "--help")),
+            "bulksend messages find": lambda: timed(find, at.environ),
             "a worker is ready": lambda: ready(at),
         }
         seen: dict[str, list[float]] = {name: [] for name in sides}
@@ -51,7 +75,8 @@ def main() -> None:
     alone = statistics.median(seen["python -c pass"])
     for name, times in seen.items():
         middle = statistics.median(times)
-        sys.stdout.write(f"{name:18} {middle * 1000:7,.0f} ms  {middle / alone:5.1f} times Python alone\n")
+        sys.stdout.write(f"{name:22} {middle * 1000:7,.0f} ms  {middle / alone:5.1f} times Python alone\n")
+    return part(seen)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
 """Webhooks: how many events a second one notifier delivers, at what CPU, and what a bad endpoint costs a good one.
 
-    python -m bench.webhooks [--backend postgresql] [--events 3000] [--rows 20000] [--seconds 5]
+    ./run bench webhooks [--backend postgresql] [--events 3000] [--rows 20000] [--seconds 5] [--write]
 
-The receivers run in a process of their own. ``alone`` are rare events, a request each; ``batches`` those of a campaign
-with a file; ``delay`` is the time from before an event's commit to its request, 50 events a second, by itself and
-beside an endpoint that answers after 10 s and one that refuses connections.
+The receivers run in a process of their own. ``alone`` are rare events, a request each; ``bare`` the same by httpx and
+asyncio, with no ledger and no signature; ``batches`` those of a campaign with a file; ``delay`` is the time from before
+an event's commit to its request, 50 events a second, by itself and beside an endpoint that answers after 10 s and one
+that refuses connections.
 """
 
 from __future__ import annotations
@@ -15,10 +16,14 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from multiprocessing import Process, Queue
 from typing import Any
 
+import httpx
+
+from bench.figures import Figure, Part
 from bench.machine import cpu_seconds, described
 from bench.stand import CLI, Stand, people, stand
 from bulksend.ledger import events
@@ -29,6 +34,17 @@ from bulksend.operations import webhooks
 
 LOCAL = read_networks("127.0.0.0/8")
 SLOW_S = 10.0
+#: As a notifier has for one endpoint.
+AT_ONCE = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """Events and requests a second, and CPU seconds a request."""
+
+    events: float
+    requests: float
+    cpu: float
 
 
 def receive(ports: Queue[int], arrived: Queue[tuple[float, int, float]], wait_s: float) -> None:
@@ -79,7 +95,7 @@ def add(at: Stand, database: Database, url: str) -> str:
     return str(webhooks.add(database, cipher, url, allowed=LOCAL, actor="bench")["id"])
 
 
-def delivered(at: Stand, what: str, fill: Callable[[Database], int]) -> None:
+def delivered(at: Stand, what: str, fill: Callable[[Database], int]) -> Delivered:
     """Fill the ledger with events, and have one notifier deliver them all."""
     receiver = Receiver()
     with at.ledger() as database:
@@ -99,6 +115,39 @@ def delivered(at: Stand, what: str, fill: Callable[[Database], int]) -> None:
         f"{len(took) / wall:5,.0f} requests/s, CPU {cpu / wall:4.0%} of a core, "
         f"{cpu / len(took) * 1e3:.2f} ms a request"
     )
+    return Delivered(many / wall, len(took) / wall, cpu / len(took))
+
+
+def bare(many: int) -> Delivered:
+    """As many events, posted by httpx and asyncio and nothing else."""
+    receiver = Receiver()
+    body = {
+        "id": "bare",
+        "type": "sender.changed",
+        "at": "2026-01-01T00:00:00Z",
+        "data": {"sender": "15550100100"},
+    }
+
+    async def post() -> tuple[float, float]:
+        async with httpx.AsyncClient(trust_env=False) as client:
+
+            async def each(of: Iterator[int]) -> None:
+                for _ in of:
+                    (await client.post(receiver.url, json=body)).raise_for_status()
+
+            # Each connection is made before.
+            await asyncio.gather(*(each(iter(range(1))) for _ in range(AT_ONCE)))
+            began, cpu, left = time.monotonic(), time.process_time(), iter(range(many))
+            await asyncio.gather(*(each(left) for _ in range(AT_ONCE)))
+            return time.monotonic() - began, time.process_time() - cpu
+
+    wall, used = asyncio.run(post())
+    receiver.take(many + AT_ONCE)
+    receiver.process.kill()
+    say(
+        f"bare     {many:7,} requests: {many / wall:7,.0f} requests/s, {used / many * 1e3:.2f} ms of CPU a request"
+    )
+    return Delivered(many / wall, many / wall, used / many)
 
 
 def rare(many: int) -> Callable[[Database], int]:
@@ -132,8 +181,8 @@ def of_a_file(at: Stand, rows: int) -> Callable[[Database], int]:
     return fill
 
 
-def delay(at: Stand, what: str, seconds: float, *beside: str) -> None:
-    """How long an event takes to a quick endpoint, 50 of them a second."""
+def delay(at: Stand, what: str, seconds: float, *beside: str) -> tuple[float, float]:
+    """How long an event takes to a quick endpoint, 50 of them a second: p50 and p99 in ms."""
     receiver = Receiver()
     many = int(seconds * 50)
     with at.ledger() as database:
@@ -152,6 +201,7 @@ def delay(at: Stand, what: str, seconds: float, *beside: str) -> None:
     receiver.process.kill()
     cut = statistics.quantiles(took, n=100)
     say(f"delay    {what:28} p50 {cut[49]:5.0f} ms, p99 {cut[98]:5.0f} ms, most {max(took):5.0f} ms")
+    return cut[49], cut[98]
 
 
 def emit(database: Database) -> None:
@@ -166,10 +216,42 @@ def say(text: str) -> None:
     sys.stdout.flush()
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def part(
+    alone: Delivered,
+    bare: Delivered,
+    batches: Delivered,
+    itself: tuple[float, float],
+    beside: tuple[float, float],
+) -> Part:
+    """For the page."""
+    return Part(
+        [
+            Figure(
+                "requests a second, one event each", f"{alone.requests:,.0f}", f"bare {bare.requests:,.0f}"
+            ),
+            Figure("requests a second, notifier / bare", f"{alone.requests / bare.requests:.2f}"),
+            Figure("CPU a request", f"{alone.cpu * 1e3:.2f} ms", f"bare {bare.cpu * 1e3:.2f} ms"),
+            Figure(
+                "events a second of a campaign with a file",
+                f"{batches.events:,.0f}",
+                f"one event a request {alone.events:,.0f}",
+            ),
+            *(
+                Figure(
+                    f"from commit to request, p{share}, beside a slow and a dead endpoint",
+                    f"{late:,.0f} ms",
+                    f"by itself {usual:,.0f} ms",
+                )
+                for share, late, usual in zip((50, 99), beside, itself, strict=True)
+            ),
+        ]
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> Part:
     """Measure and print."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="./run bench webhooks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--backend", default="postgresql")
     parser.add_argument("--events", type=int, default=3_000)
@@ -179,12 +261,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     say(", ".join(f"{name} {value}" for name, value in described().items()))
     allow: dict[str, Any] = {"BULKSEND_WEBHOOKS_ALLOW_PRIVATE": "127.0.0.0/8"}
     with stand(options.backend, environ=allow) as at:
-        delivered(at, "alone", rare(options.events))
-        delivered(at, "batches", of_a_file(at, options.rows))
-        delay(at, "by itself", options.seconds)
+        alone = delivered(at, "alone", rare(options.events))
+        peer = bare(options.events)
+        batches = delivered(at, "batches", of_a_file(at, options.rows))
+        itself = delay(at, "by itself", options.seconds)
         slow = Receiver(SLOW_S)
-        delay(at, "beside a slow and a dead one", options.seconds, slow.url, "http://127.0.0.1:9/in")
+        beside = delay(at, "beside a slow and a dead one", options.seconds, slow.url, "http://127.0.0.1:9/in")
         slow.process.kill()
+    return part(alone, peer, batches, itself, beside)
 
 
 if __name__ == "__main__":

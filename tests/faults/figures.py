@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
+
+from bench.figures import table
 
 #: The promises in the order of the page.
 PROMISES = {
@@ -94,7 +96,7 @@ def _head(machine: Mapping[str, str]) -> list[str]:
         "asked for, recipient by recipient. It knows no code of the vendor: what counts is whether a message went out,",
         "not the answer. What programs sent over HTTP, read as events and took as webhooks is compared alike.",
         "",
-        *_table([["", ""], *[[name, value] for name, value in machine.items()]]),
+        *table([["", ""], *[[name, value] for name, value in machine.items()]]),
         "",
     ]
 
@@ -110,7 +112,7 @@ def _promises(parts: Mapping[str, Part]) -> list[str]:
                     mark = "held" if figure.holds else "**BROKEN**"
                     rows.append([title, figure.what, figure.value, figure.target, mark, f"`{part.command}`"])
                     first = False
-    return ["## The promises", "", *_table(rows), ""]
+    return ["## The promises", "", *table(rows), ""]
 
 
 def _runs(parts: Mapping[str, Part]) -> list[str]:
@@ -125,21 +127,12 @@ def _runs(parts: Mapping[str, Part]) -> list[str]:
             "",
         ]
         if part.facts:
-            lines += [*_table([["", ""], *[[key, value] for key, value in part.facts.items()]]), ""]
+            lines += [*table([["", ""], *[[key, value] for key, value in part.facts.items()]]), ""]
         for title, rows in part.tables.items():
-            lines += [f"{title}:", "", *_table(rows), ""]
+            lines += [f"{title}:", "", *table(rows), ""]
         if part.complaints:
             lines += ["What did not hold:", "", "```text", part.complaints, "```", ""]
     return lines
-
-
-def _table(rows: Sequence[Sequence[str]]) -> list[str]:
-    head, *rest = rows
-    return [_row(head), "|" + "---|" * len(head), *map(_row, rest)]
-
-
-def _row(cells: Iterable[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
 def spread(values: Sequence[float], unit: str = "s") -> str:
