@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from simulator.fault_rules import SEND_ACTIONS
 from simulator.replies import Ids
 from simulator.windows import PeakRate
 
@@ -160,7 +161,8 @@ class Records:
         self._types[received.type] += 1
         if received.ret_code is not None:
             self._ret_codes[received.ret_code] += 1
-        if received.sender:
+        # Reading a sender's templates or storing a file of it is no message.
+        if received.sender and received.action in SEND_ACTIONS:
             self._count_window(sender, received.now, received.verdict in STORED)
 
     def _count_window(self, sender: int, now: float, stored: bool) -> None:
@@ -316,7 +318,7 @@ class Records:
         }
 
     def stats(self, *, distinct: bool = False) -> dict[str, Any]:
-        """Counts, and the most requests in any second, overall and per sender.
+        """Counts, and the most requests that send in any second, overall and per sender.
 
         ``distinct`` also counts the recipients, which reads every row.
         """

@@ -57,9 +57,10 @@ class Posted:
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """One POST that left its worker, by the kernel's stamp. It may never have arrived."""
+    """One POST that left its process, by the kernel's stamp. It may never have arrived."""
 
     to: str
+    """Empty where it sends no message: the relay reads templates."""
     steady_s: float
     at_ms: float
     """By the machine's clock."""
@@ -596,7 +597,7 @@ def _rate_kept(records: Records) -> Finding:
 
 
 def _instants(records: Records) -> Sequence[float]:
-    return [one.steady_s for one in records.left or records.posted]
+    return [one.steady_s for one in records.left if one.to] or [one.steady_s for one in records.posted]
 
 
 def fullest_second(instants: Iterable[float], span: float = 1.0) -> int:

@@ -368,6 +368,12 @@ BAD = {
 }
 
 
+def test_a_call_that_sends_nothing_is_in_no_second() -> None:
+    calls = [Left("", 0.99, 990.0)] * 20
+    case = records(left=[1000])
+    assert judge(replace(case, left=[*case.left, *calls])).figures["fullest_second"] == 1
+
+
 @pytest.mark.parametrize("case", GOOD.values(), ids=GOOD)
 def test_what_is_right_is_left_alone(case: Records) -> None:
     assert judge(case).broken() == []

@@ -243,11 +243,20 @@ def test_stats_count_verdicts_codes_and_the_fullest_second(open_desk: Callable[.
     assert stats["by_http_status"] == {"200": 8, "503": 1}
     assert (stats["first_at_ms"], stats["last_at_ms"]) == (1_800_000_000_000.0, 1_800_000_003_600.0)
     one = stats["senders"]["8615000579987"]
-    assert (one["requests"], one["stored"]) == (8, 5)
+    assert (one["requests"], one["stored"]) == (7, 5)
     # [0.5, 1.5) holds 0.5, 0.9, 0.99, 1.0 and 1.49, of which 0.9 and 0.99 were not sent.
     assert (one["max_requests_in_any_second"], one["max_stored_in_any_second"]) == (5, 3)
     assert stats["senders"]["8615000579988"]["max_requests_in_any_second"] == 1
     assert stats["sends"]["max_stored_in_any_second"] == 3
+
+
+def test_a_call_that_sends_no_message_is_in_no_second_of_its_sender(desk: Any) -> None:
+    for at, action in ((0.0, "SendMessage"), (0.1, "GetTemplates"), (0.2, "SendWhatsappMessage")):
+        desk.transmission(at=at, Action=action)
+    stats = desk.vendor.records.stats()
+    assert stats["requests"] == 3
+    for counted in (stats["sends"], stats["senders"]["8615000579987"]):
+        assert (counted["requests"], counted["max_requests_in_any_second"]) == (2, 2)
 
 
 def test_stats_without_requests_are_empty(desk: Any) -> None:
