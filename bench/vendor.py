@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from simulator.kernel_timestamps import timestamping_socket, waited_seconds
+from simulator.kernel_timestamps import arrival_time, timestamping_socket
 
 _BODY = b'{"RetCode":0,"Data":{"MessageId":"%b"},"Message":"","RequestId":"%b"}'
 _REPLY = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
@@ -38,11 +38,11 @@ class Log:
         self.arrivals = array("q")
         self.broken_until = 0.0
 
-    def note(self, body: bytes, waited: float) -> None:
-        """A request is complete, whose last bytes came ``waited`` seconds ago."""
+    def note(self, body: bytes, at: float) -> None:
+        """A request is complete; its last bytes came ``at``, in steady seconds."""
         _, _, rest = body.partition(_TO)
         to = rest.partition(b'"')[0]
-        self.arrivals.append(time.monotonic_ns() - int(waited * 1e9))
+        self.arrivals.append(int(at * 1e9))
         self.arrivals.append(int(to) if to.isdigit() else 0)
 
 
@@ -73,7 +73,7 @@ class Connection(asyncio.Protocol):
         length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n", 1)[0])
         if len(rest) >= length:
             self._buffer = rest[length:]
-            self._log.note(rest, waited_seconds(self._socket))
+            self._log.note(rest, arrival_time(self._socket)[1])
             name = b"%032x" % next(_NAMES)
             body = _BODY % (name, name)
             reply = _REPLY % (len(body), body)

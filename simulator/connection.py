@@ -14,7 +14,7 @@ from typing import cast
 import httptools
 
 from simulator.checks import Request
-from simulator.kernel_timestamps import waited_seconds
+from simulator.kernel_timestamps import arrival_time
 from simulator.replies import HttpDate, http_reply, to_json
 from simulator.transmission import Cut, Pieces, Silence, Transmission
 
@@ -40,13 +40,6 @@ class ServerState:
     """Connections that sent something other than HTTP, or more than is allowed."""
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     """Set whenever a connection becomes idle or ends."""
-
-    def arrival_time(self, waited_seconds: float) -> tuple[float, float]:
-        """Unix ms and monotonic seconds of bytes that have waited this long.
-
-        A request that is read after another one may have arrived before it.
-        """
-        return (self.wall() - waited_seconds) * 1000, self.monotonic() - waited_seconds
 
 
 class Connection(asyncio.Protocol):
@@ -151,9 +144,8 @@ class Connection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         if self._done:
             return
-        received_at_ms, now = self._server_state.arrival_time(
-            waited_seconds(self._transport.get_extra_info("socket"))
-        )
+        # A request that is read after another one may have arrived before it.
+        received_at, now = arrival_time(self._transport.get_extra_info("socket"))
         path, _, query = self._url.decode("latin-1").partition("?")
         request = Request(
             method=self._parser.get_method().decode("latin-1"),
@@ -161,7 +153,7 @@ class Connection(asyncio.Protocol):
             query=query,
             headers=self._headers,
             body=self._body[0] if len(self._body) == 1 else b"".join(self._body),
-            received_at_ms=received_at_ms,
+            received_at_ms=received_at * 1000,
             now=now,
         )
         self._served += 1

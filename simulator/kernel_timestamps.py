@@ -11,6 +11,7 @@ import socket
 import struct
 import sys
 import time
+from collections.abc import Callable
 
 #: From asm-generic/socket.h; Python has no name for it, and some rare processors use another number.
 _SO_TIMESTAMPNS = 35
@@ -19,20 +20,23 @@ _TIMESPEC = struct.Struct("qq")
 _ROOM = socket.CMSG_SPACE(_TIMESPEC.size) if hasattr(socket, "CMSG_SPACE") else 0
 #: A longer wait means that the clock was set meanwhile.
 _MOST_SECONDS = 5.0
+#: Clocks that were read within this time were read at once.
+_AT_ONCE_SECONDS = 0.0005
 
 
 class TimestampedSocket(socket.socket):
     """A listening socket and its connections, which know when their last bytes arrived."""
 
-    __slots__ = ("_arrived_at",)
+    __slots__ = ("arrived_at",)
 
-    _arrived_at: float | None
+    arrived_at: float | None
+    """When the newest bytes arrived, by the wall clock; None: the kernel did not say."""
 
     @classmethod
     def adopt(cls, fileno: int) -> TimestampedSocket:
         """The socket of a descriptor; it owns the descriptor."""
         made = cls(fileno=fileno)
-        made._arrived_at = None
+        made.arrived_at = None
         return made
 
     def accept(self) -> tuple[socket.socket, object]:
@@ -46,16 +50,8 @@ class TimestampedSocket(socket.socket):
         for level, kind, value in notes:
             if (level, kind) == (socket.SOL_SOCKET, _SO_TIMESTAMPNS):
                 seconds, nanoseconds = _TIMESPEC.unpack(value[: _TIMESPEC.size])
-                self._arrived_at = seconds + nanoseconds / 1e9
+                self.arrived_at = seconds + nanoseconds / 1e9
         return data
-
-    @property
-    def waited_seconds(self) -> float:
-        """How long ago the newest bytes arrived."""
-        if self._arrived_at is None:
-            return 0.0
-        waited = time.time() - self._arrived_at
-        return waited if 0.0 < waited < _MOST_SECONDS else 0.0
 
 
 def timestamping_socket(fileno: int) -> TimestampedSocket | None:
@@ -68,8 +64,23 @@ def timestamping_socket(fileno: int) -> TimestampedSocket | None:
     return made
 
 
-def waited_seconds(of: object) -> float:
-    """How long the newest bytes of an asyncio socket waited to be read; 0 when that is not known."""
+def arrival_time(
+    of: object,
+    wall: Callable[[], float] = time.time,
+    steady: Callable[[], float] = time.monotonic,
+) -> tuple[float, float]:
+    """When the newest bytes of an asyncio socket arrived, by both clocks; where that is not known: now.
+
+    The kernel says it by the wall clock only. If this process lost the processor between its readings of the two
+    clocks, the bytes would seem to have come later by that time.
+    """
+    while True:
+        begun = steady()
+        now = wall()
+        if steady() - begun < _AT_ONCE_SECONDS:
+            break
     # asyncio wraps the socket and has no public access to it.
     inner = getattr(of, "_sock", None)
-    return inner.waited_seconds if isinstance(inner, TimestampedSocket) else 0.0
+    stamp = inner.arrived_at if isinstance(inner, TimestampedSocket) else None
+    waited = now - stamp if stamp is not None and 0.0 < now - stamp < _MOST_SECONDS else 0.0
+    return now - waited, begun - waited

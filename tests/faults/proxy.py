@@ -16,19 +16,16 @@ import re
 import socket
 import struct
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, TypeVar
 
-from simulator.kernel_timestamps import timestamping_socket, waited_seconds
+from simulator.kernel_timestamps import arrival_time, timestamping_socket
 from tests.faults.judge import Left
 
 T = TypeVar("T")
-#: Clocks that were read within this time were read at once.
-_AT_ONCE_S = 0.0005
 _TO = re.compile(rb'"To": ?"(\d+)"')
 
 
@@ -323,15 +320,9 @@ class _Near(_Side):
 
     def _left(self, data: bytes) -> Left:
         """We may be late to read it; the kernel was not late to receive it."""
-        clock = asyncio.get_running_loop().time
         named = _TO.search(data)
-        while True:
-            begun = clock()
-            waited, now = waited_seconds(self._socket), time.time()
-            # Another thread may have had its turn in between.
-            if clock() - begun < _AT_ONCE_S:
-                to = named.group(1).decode() if named else ""
-                return Left(to, begun - waited, (now - waited) * 1000)
+        at, steady_s = arrival_time(self._socket)
+        return Left(named.group(1).decode() if named else "", steady_s, at * 1000)
 
     async def _connect(self, pair: _Pair) -> None:
         if not await self._link.connect(pair):

@@ -10,12 +10,13 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from simulator import SimulatorSettings
-from simulator.kernel_timestamps import TimestampedSocket, timestamping_socket
+from simulator.kernel_timestamps import TimestampedSocket, arrival_time, timestamping_socket
 from simulator.server import Simulator
 
 
@@ -28,6 +29,25 @@ def test_a_request_that_waited_to_be_read_keeps_its_time_of_arrival() -> None:
     else:
         assert row["monotonic"] >= read_at
     assert row["received_at_ms"] / 1000 - row["monotonic"] == pytest.approx(_wall_ahead_of_steady(), abs=0.1)
+
+
+def test_a_process_held_up_between_its_two_clocks_reads_them_again() -> None:
+    seconds = 0.0
+    held_up = iter([0.025])
+
+    def steady() -> float:
+        return 50.0 + seconds
+
+    def wall() -> float:
+        nonlocal seconds
+        now = 1_000.0 + seconds
+        seconds += next(held_up, 0.0)
+        return now
+
+    with TimestampedSocket.adopt(socket.socket().detach()) as received:
+        received.arrived_at = 999.9
+        asyncio_socket = SimpleNamespace(_sock=received)
+        assert arrival_time(asyncio_socket, wall, steady) == pytest.approx((999.9, 49.9))
 
 
 async def _a_request_during_a_standstill(seconds: float) -> tuple[list[dict[str, Any]], float, float]:
@@ -85,7 +105,7 @@ def _waited(listener: TimestampedSocket, address: tuple[str, int]) -> float:
         with accepted:
             accepted.recv(1)
             assert isinstance(accepted, TimestampedSocket)
-            return accepted.waited_seconds
+            return 0.0 if accepted.arrived_at is None else time.time() - accepted.arrived_at
 
 
 def _wall_ahead_of_steady() -> float:
