@@ -20,7 +20,7 @@ from bulksend.errors import InvalidInput
 from bulksend.limits import Permits
 from bulksend.redis_client import open_redis
 from bulksend.settings import Settings
-from worker.lanes import follow
+from worker.lanes import LaneCycle
 from worker.liveness import liveness
 from worker.remote_control import RemoteControl
 from worker.runtime import Runtime
@@ -59,7 +59,7 @@ def build_app(
         settings.redis_url_text(),
         broker_transport="worker.kombu_transport:Transport",
         worker_consumer="worker.consumer:Consumer",
-        broker_transport_options=transport_options() | {"queue_order_strategy": "worker.lanes:lane_cycle"},
+        broker_transport_options=transport_options() | {"queue_order_strategy": "worker.lanes:LaneCycle"},
     )
     app.bulksend_runtime = runtime  # type: ignore[attr-defined]
 
@@ -87,7 +87,7 @@ def build_app(
 
         def start(self, parent: Any) -> None:
             runtime.start()
-            follow(runtime.open_lanes)
+            LaneCycle.open_lanes = runtime.open_lanes
             self._watchdog = build_watchdog(settings, app, runtime)
             self._watchdog.start()
             self._remote = RemoteControl(

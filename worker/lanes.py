@@ -7,20 +7,20 @@ blocked thread: a full marketing lane is left out, while OTP never is.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 from bulksend.messaging.states import LANES, Kind
 
 _NAMES = frozenset(lane.value for lane in LANES)
 
-OpenLanes = Callable[[], Sequence[Kind]]
-
 
 class LaneCycle:
     """Kombu's ``queue_order_strategy``, with the methods of kombu.utils.scheduling.priority_cycle."""
 
-    def __init__(self, open_lanes: OpenLanes) -> None:
-        """``open_lanes``: the lanes that have room for another job, by priority."""
-        self._open_lanes = open_lanes
+    open_lanes: ClassVar[Callable[[], Sequence[Kind]]] = staticmethod(lambda: LANES)
+    """The lanes that have room for another job, by priority. Of the process: kombu makes its strategy by a path."""
+
+    def __init__(self) -> None:
         self._consumed: list[str] = []
 
     def update(self, it: Sequence[str]) -> None:
@@ -32,7 +32,7 @@ class LaneCycle:
 
         `celery status` uses this app too: its queue of replies is not a lane.
         """
-        names: list[str] = [lane.value for lane in self._open_lanes()]
+        names: list[str] = [lane.value for lane in type(self).open_lanes()]
         others = [name for name in self._consumed if name not in _NAMES]
         return ([name for name in names if name in self._consumed] + others)[:n]
 
@@ -41,22 +41,4 @@ class LaneCycle:
 
     def has_full_lane(self) -> bool:
         """Whether a lane has no room now: it may have room again within milliseconds."""
-        return len(self._open_lanes()) < len(LANES)
-
-
-def _all_lanes() -> Sequence[Kind]:
-    return LANES
-
-
-_open_lanes: OpenLanes = _all_lanes
-
-
-def follow(open_lanes: OpenLanes) -> None:
-    """Let this process take jobs only from these lanes. Global, since kombu makes its strategy by an import path."""
-    global _open_lanes
-    _open_lanes = open_lanes
-
-
-def lane_cycle() -> LaneCycle:
-    """The strategy of this process."""
-    return LaneCycle(lambda: _open_lanes())
+        return len(type(self).open_lanes()) < len(LANES)
