@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 from sqlalchemy import Connection
 
@@ -19,7 +18,6 @@ from bulksend.messaging.content import load_content_json
 from bulksend.messaging.exclusions import Cap, Exclusions
 from bulksend.messaging.media_references import our_files, with_vendor_ids
 
-FRESH_SECONDS = 5.0
 #: More than the claimed messages of a worker can belong to (three lanes of 4,000).
 _MAX_CAMPAIGNS = 20_000
 
@@ -36,6 +34,8 @@ class CachedCampaign:
     cap: Cap | None = None
     unusable: str | None = None
     """Why no message of it can be rendered."""
+    files: Mapping[str, str | None] = field(default_factory=dict)
+    """The vendor's ids of its files, by ours."""
 
 
 class CannotRender(BulksendError):
@@ -51,96 +51,56 @@ class CampaignCache:
         *,
         default_rate: float,
         max_campaigns: int = _MAX_CAMPAIGNS,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._cipher = cipher
         self._default_rate = default_rate
         self._default = SenderLimits(rate=default_rate, quota=None)
         self._max_campaigns = max_campaigns
-        self._clock = clock
         self._campaigns: dict[str, CachedCampaign] = {}
-        self._caps: dict[str, Cap] = {}
-        """The caps of the campaigns that have one. Replaced, not changed: another thread reads it."""
-        self._files: dict[str, Mapping[str, str | None]] = {}
-        """The vendor's ids of the files of the campaigns that have some, by ours. Replaced, not changed."""
         self._senders: dict[str, SenderLimits] = {}
-        self._refreshed_at = float("-inf")
 
     def load(self, tx: Connection, claimed: Iterable[Claimed]) -> None:
-        """Read the campaigns and senders of these messages that are missing; every few seconds, all senders.
+        """Read the campaigns and senders of these messages that are missing.
 
         Runs on a thread while the event loop reads. Every claimed message must find its campaign and sender at any
         moment: the oldest campaigns are dropped only far above what can be claimed, senders are replaced, not cleared.
         """
         claimed = list(claimed)
         missing = {m.campaign_id for m in claimed} - self._campaigns.keys()
-        for campaign in campaigns.by_ids(tx, missing).values() if missing else ():
-            cap = Exclusions.from_json(campaign.exclusions).cap
-            self._keep(tx, campaign, cap)
-            if cap is not None:
-                self._caps = {**self._caps, campaign.id: cap}
+        self._keep(tx, missing)
         while len(self._campaigns) > self._max_campaigns:
-            dropped = next(iter(self._campaigns))
-            del self._campaigns[dropped]
-            self._caps = {id: cap for id, cap in self._caps.items() if id != dropped}
-            self._files = {id: files for id, files in self._files.items() if id != dropped}
-        self._load_senders(tx, {m.sender for m in claimed})
+            del self._campaigns[next(iter(self._campaigns))]
+        unknown = {m.sender for m in claimed} - self._senders.keys()
+        if unknown:
+            self._load_senders(tx, unknown)
 
-    def _load_senders(self, tx: Connection, phones: Iterable[str] = ()) -> None:
-        """Read all senders where one of these is missing, and every few seconds: they share the account's quota."""
-        now = self._clock()
-        missing = [phone for phone in phones if phone not in self._senders]
-        if not missing and now - self._refreshed_at <= FRESH_SECONDS:
-            return
+    def _load_senders(self, tx: Connection, unknown: Iterable[str] = ()) -> None:
+        """Read all senders: they share the account's quota."""
         found = senders.all_senders(tx)
         quota = account_quota(found).limit
         self._default = SenderLimits(rate=self._default_rate, quota=quota)
-        self._senders = dict.fromkeys(missing, self._default) | {
+        self._senders = dict.fromkeys(unknown, self._default) | {
             sender.phone: SenderLimits(rate=sender.rate, quota=quota) for sender in found
         }
-        self._refreshed_at = now
 
-    def _keep(self, tx: Connection, campaign: campaigns.Campaign, cap: Cap | None) -> None:
-        """Keep a campaign, with the vendor's ids of its files."""
-        type, template, unusable = campaign.type, None, None
-        if campaign.content:
-            content = load_content_json(campaign.content)
-            ours = our_files(MessageType(type), content)
-            found = media.vendor_ids(tx, ours)
-            if ours:
-                self._files = {**self._files, campaign.id: {id: found.get(id) for id in ours}}
-            if ours <= found.keys():
-                content = with_vendor_ids(MessageType(type), content, found) if ours else content
-                template = compile_content(MessageType(type), content)
-            else:
-                unusable = "its file was deleted at the vendor; `bulksend media upload` uploads one"
-        self._campaigns[campaign.id] = CachedCampaign(
-            *(campaign.id, template, campaign.rate, campaign.on_unknown),
-            *(campaign.weight or 1, cap, unusable),
-        )
+    def _keep(self, tx: Connection, ids: Collection[str]) -> None:
+        """Keep campaigns, with the vendor's ids of their files."""
+        for campaign in campaigns.by_ids(tx, ids).values() if ids else ():
+            self._campaigns[campaign.id] = _cached(tx, campaign)
 
     def _renew_files(self, tx: Connection) -> None:
         """Read campaigns again whose files have other ids at the vendor by now."""
-        known = self._files
-        found = media.vendor_ids(tx, {id for files in known.values() for id in files})
-        changed = {
-            campaign
-            for campaign, files in known.items()
-            if any(found.get(id) != vendor_id for id, vendor_id in files.items())
-        }
-        for campaign in campaigns.by_ids(tx, changed).values() if changed else ():
-            self._keep(tx, campaign, self._caps.get(campaign.id))
+        known = [cached for cached in list(self._campaigns.values()) if cached.files]
+        found = media.vendor_ids(tx, {id for cached in known for id in cached.files})
+        stale = {cached.id for cached in known if cached.files != {id: found.get(id) for id in cached.files}}
+        self._keep(tx, stale)
 
     def refresh(self, tx: Connection) -> dict[str, float | None]:
         """Read senders, and rates and weights of active campaigns, again; returns the rates that changed, by campaign.
 
-        And the vendor's ids of files, which a renewal changes.
-
-        Runs on a thread while the event loop reads.
+        And the vendor's ids of files, which a renewal changes. Runs on a thread while the event loop reads.
         """
-        if self._files:
-            self._renew_files(tx)
-        # A worker whose messages all wait claims none, and must learn of another quota as well.
+        self._renew_files(tx)
         self._load_senders(tx)
         changed: dict[str, float | None] = {}
         for id, (rate, weight) in campaigns.active_paces(tx).items():
@@ -159,8 +119,8 @@ class CampaignCache:
 
     def caps(self, campaigns: Iterable[str]) -> dict[str, Cap]:
         """The caps of those of these campaigns that have one, by the campaign's id."""
-        caps = self._caps
-        return {id: caps[id] for id in {*campaigns} & caps.keys()} if caps else {}
+        cached = [self._campaigns[id] for id in {*campaigns} & self._campaigns.keys()]
+        return {each.id: each.cap for each in cached if each.cap is not None}
 
     def campaign(self, id: str) -> CachedCampaign:
         """A campaign of a claimed message. Raises KeyError when it was never loaded."""
@@ -205,3 +165,22 @@ class CampaignCache:
         except CannotDecrypt:
             return None
         return zone if isinstance(zone, str) else None
+
+
+def _cached(tx: Connection, campaign: campaigns.Campaign) -> CachedCampaign:
+    """A campaign with the vendor's ids of its files."""
+    template, unusable, files = None, None, {}
+    if campaign.content:
+        type, content = MessageType(campaign.type), load_content_json(campaign.content)
+        ours = our_files(type, content)
+        found = media.vendor_ids(tx, ours)
+        files = {id: found.get(id) for id in ours}
+        if ours <= found.keys():
+            template = compile_content(type, with_vendor_ids(type, content, found))
+        else:
+            unusable = "its file was deleted at the vendor; `bulksend media upload` uploads one"
+    cap = Exclusions.from_json(campaign.exclusions).cap
+    return CachedCampaign(
+        *(campaign.id, template, campaign.rate, campaign.on_unknown),
+        *(campaign.weight or 1, cap, unusable, files),
+    )

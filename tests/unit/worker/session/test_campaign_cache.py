@@ -19,27 +19,14 @@ from bulksend.ledger.schema import campaigns
 from bulksend.limits import SenderLimits
 from bulksend.messaging import Kind, OnUnknown
 from bulksend.messaging.exclusions import Cap, Exclusions
-from worker.session.campaign_cache import FRESH_SECONDS, CampaignCache, CannotRender
+from worker.session.campaign_cache import CampaignCache, CannotRender
 
 DEFAULT_RATE = 80.0
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def cache(cipher: Cipher, clock: Clock) -> CampaignCache:
-    return CampaignCache(cipher, default_rate=DEFAULT_RATE, max_campaigns=3, clock=clock)
+def cache(cipher: Cipher) -> CampaignCache:
+    return CampaignCache(cipher, default_rate=DEFAULT_RATE, max_campaigns=3)
 
 
 def claimed_of(campaign: Campaign, cipher: Cipher, body: dict[str, Any] | None = None) -> Claimed:
@@ -52,6 +39,11 @@ def claimed_of(campaign: Campaign, cipher: Cipher, body: dict[str, Any] | None =
 def load(ledger: Database, cache: CampaignCache, *claimed: Claimed) -> None:
     with ledger.read() as tx:
         cache.load(tx, claimed)
+
+
+def refresh(ledger: Database, cache: CampaignCache) -> None:
+    with ledger.read() as tx:
+        cache.refresh(tx)
 
 
 def test_a_campaign_is_read_once(
@@ -70,23 +62,21 @@ def test_a_campaign_that_was_never_loaded_is_an_error(cache: CampaignCache) -> N
         cache.campaign("unknown")
 
 
-def test_senders_are_read_again_after_the_fresh_seconds_and_not_before(
-    ledger: Database, cache: CampaignCache, cipher: Cipher, clock: Clock, new_messages: Any, sender: str
+def test_a_claim_reads_senders_once_and_a_refresh_reads_them_again(
+    ledger: Database, cache: CampaignCache, cipher: Cipher, new_messages: Any, sender: str
 ) -> None:
     message = claimed_of(new_messages()[0], cipher)
     load(ledger, cache, message)
     with ledger.write() as tx:
         senders.change(tx, sender, rate=5.0, actor="ada")
-    clock.now += FRESH_SECONDS
     load(ledger, cache, message)
     assert cache.sender_limits(sender) == SenderLimits(rate=25.0, quota=1000)
-    clock.now += 0.1
-    load(ledger, cache)
+    refresh(ledger, cache)
     assert cache.sender_limits(sender) == SenderLimits(rate=5.0, quota=1000)
 
 
 def test_all_senders_have_the_accounts_quota_which_is_read_without_a_claim_as_well(
-    ledger: Database, cache: CampaignCache, cipher: Cipher, clock: Clock, new_messages: Any, sender: str
+    ledger: Database, cache: CampaignCache, cipher: Cipher, new_messages: Any, sender: str
 ) -> None:
     other = "15550100199"
     load(ledger, cache, claimed_of(new_messages(sender=other)[0], cipher))
@@ -94,9 +84,7 @@ def test_all_senders_have_the_accounts_quota_which_is_read_without_a_claim_as_we
     with ledger.write() as tx:
         senders.change(tx, sender, no_quota=True, actor="ada")
         notices.change_sender(tx, SenderChange(sender, tier="TIER_250"), actor="vendor")
-    clock.now += FRESH_SECONDS + 0.1
-    with ledger.read() as tx:
-        cache.refresh(tx)
+    refresh(ledger, cache)
     assert [cache.sender_limits(phone).quota for phone in (sender, other)] == [250, 250]
 
 
@@ -192,10 +180,6 @@ def test_a_file_gets_the_vendors_id_of_now_and_a_renewed_one_its_new_id(
         with ledger.write() as tx:
             return media.keep(tx, new, actor="ada")
 
-    def refresh() -> None:
-        with ledger.read() as tx:
-            cache.refresh(tx)
-
     id = upload("5550100").id
     content = json.dumps({"id": f"media:{id}", "caption": "{{name}}"})
     campaign, _ = new_messages(type="image", content=content)
@@ -204,11 +188,11 @@ def test_a_file_gets_the_vendors_id_of_now_and_a_renewed_one_its_new_id(
     assert json.loads(cache.render(message))["id"] == "5550100"
     upload("5550101")
     assert json.loads(cache.render(message))["id"] == "5550100"
-    refresh()
+    refresh(ledger, cache)
     assert json.loads(cache.render(message))["id"] == "5550101"
     with ledger.write() as tx:
         media.remove(tx, media.get(tx, id), actor="ada")
-    refresh()
+    refresh(ledger, cache)
     with pytest.raises(CannotRender, match="its file was deleted at the vendor"):
         cache.render(message)
 
