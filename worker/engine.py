@@ -36,12 +36,12 @@ from worker.permits.permit_queue import PermitQueue
 from worker.prefetch import PrefetchBuffer
 from worker.recovery.flight_recorder import FlightRecorder
 from worker.recovery.maintenance import (
-    LimitsRestorer,
     OrphanReclaimer,
-    lift_stale_pauses,
+    match_pauses,
     reap_dead_workers,
     replay_spool,
     rescue_lapsed_leases,
+    restore_limits,
     run_duties,
 )
 from worker.recovery.spool import Spool
@@ -53,7 +53,7 @@ log = structlog.get_logger(__name__)
 
 #: Messages started in one turn of the loop: hundreds are claimed together, and would make POSTs miss their slices.
 _STARTED_PER_TURN = 20
-#: How often changed rates and weights are read: they take hold within a second.
+#: How often changed rates and weights are read: they take hold within a second. So does the loss of the limiter's data.
 _RATES_SECONDS = 0.5
 #: Between two transactions of results, unless a batch is full: nothing waits for a single result.
 _SETTLE_INTERVAL_S = 0.025
@@ -172,13 +172,12 @@ class Engine:
             "reap": partial(reap_dead_workers, self._store, self._recorder, resend_wait_ms),
             "rescue": partial(rescue_lapsed_leases, self._store, resend_wait_ms),
             "orphans": orphans.run,
-            "pauses": partial(lift_stale_pauses, self._store, self._permits),
+            "pauses": partial(match_pauses, self._store, self._permits),
         }
         self._permit_queue = PermitQueue(
             self._permits,
             threads["permits"],
             lead_ms=self._lead_ms,
-            on_cold=LimitsRestorer(self._store, self._permits, self._thread).start,
             capacity=self._expected_capacity,
             weight=self._campaign_cache.weight,
         )
@@ -210,15 +209,14 @@ class Engine:
     async def _work(self, stop: asyncio.Event, ready: Callable[[], None]) -> None:
         await self._lease.take()
         await self._thread(replay_spool, self._store, self._spool)
+        often = {"rates": self._refresh_rates, "limits": self._restore_limits}
         loops = [
             asyncio.create_task(self._lease.keep(), name="lease"),
             asyncio.create_task(self._permit_queue.run(), name="permits"),
             asyncio.create_task(
                 run_duties(self._duties, self._thread, self._settings.rescue_seconds), name="maintenance"
             ),
-            asyncio.create_task(
-                run_duties({"rates": self._refresh_rates}, self._thread, _RATES_SECONDS), name="rates"
-            ),
+            asyncio.create_task(run_duties(often, self._thread, _RATES_SECONDS), name="rates"),
         ]
         claiming = [
             asyncio.create_task(self._claim_loop(lanes), name="claims")
@@ -278,6 +276,12 @@ class Engine:
         changed = self._store.changed_rates()
         if changed:
             self._loop.call_soon_threadsafe(self._permit_queue.set_rates, changed)
+
+    def _restore_limits(self) -> None:
+        """Give a limiter that lost its data the ledger's. Runs on a thread."""
+        if self._permit_queue.needs_restore:
+            restore_limits(self._store, self._permits)
+            self._permit_queue.needs_restore = False
 
     def wake(self) -> None:
         """Claim now: there are new ids. May be called from any thread."""

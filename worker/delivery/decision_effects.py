@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -14,14 +13,12 @@ from bulksend.ledger.driver_errors import log_text
 from bulksend.ledger.paces import PaceChange
 from bulksend.limits import Permits
 from bulksend.messaging import Answer, Decision, Scope, Status
-from worker.session.store import PauseOrder, Store, SuppressOrder
+from worker.session.store import PauseOrder, Store
 
 log = structlog.get_logger(__name__)
 
 #: Reports to the limiter are collected for this long. Of an outage not at all: each further POST may become unknown.
 _OUTAGE_S, _SLOW_S, _SUCCESS_S = 0.0, 0.020, 0.100
-#: How often a limiter that could not be told of a pause is told again.
-_FLAG_RETRY_S = 0.5
 
 
 class DecisionEffects:
@@ -49,9 +46,6 @@ class DecisionEffects:
         self._probe_ended = False
         self._timer: asyncio.TimerHandle | None = None
         self._reporting: asyncio.Task[None] | None = None
-        self._unset_flags: set[tuple[Scope, str]] = set()
-        """Pauses that the limiter does not know yet."""
-        self._flagging: asyncio.Task[None] | None = None
 
     def note(self, message: Claimed, decision: Decision) -> list[PauseOrder]:
         """Count a decision; returns the pauses that are due now. ``apply`` them before the message is settled."""
@@ -83,11 +77,8 @@ class DecisionEffects:
             for pause in pauses:
                 await self._pause(pause)
             if decision.suppress is not None:
-                why = decision.error or "asked for by the vendor"
-                order = SuppressOrder(
-                    message.recipient, decision.suppress, answer.evidence.whatsapp_code, why
-                )
-                await self._in_thread(self._store.suppress, [order])
+                code, why = answer.evidence.whatsapp_code, decision.error or "asked for by the vendor"
+                await self._in_thread(self._store.suppress, message.recipient, decision.suppress, code, why)
         except Exception as error:  # noqa: BLE001 - the message is settled all the same
             log.error("decision_effects_failed", message=message.id, error=log_text(error))
 
@@ -163,26 +154,9 @@ class DecisionEffects:
         return [PauseOrder(pause.scope, key[1], pause.why)]
 
     async def _pause(self, order: PauseOrder) -> None:
-        paused = await self._in_thread(self._store.pause, [order])
-        if paused:
+        if await self._in_thread(self._store.pause, order):
             log.error("paused", scope=order.scope.value, why=order.why)
-        self._unset_flags.add((order.scope, order.id))
         try:
-            await self._set_flags()
-        except Exception as error:  # noqa: BLE001 - the pause is in the ledger, which decides
+            await self._in_thread(self._permits.pause, order.scope, order.id)
+        except Exception as error:  # noqa: BLE001 - the ledger decides, and its pauses are flagged by match_pauses
             log.warning("pause_flag_not_set", scope=order.scope.value, error=log_text(error))
-            if self._flagging is None:
-                self._flagging = asyncio.create_task(self._retry_flags())
-
-    async def _set_flags(self) -> None:
-        for scope, id in sorted(self._unset_flags):
-            await self._in_thread(self._permits.pause, scope, id)
-            self._unset_flags.discard((scope, id))
-
-    async def _retry_flags(self) -> None:
-        """Set the flags when the limiter is back: without them, waiting messages take permits that they cannot use."""
-        while self._unset_flags:
-            await asyncio.sleep(_FLAG_RETRY_S)
-            with contextlib.suppress(Exception):
-                await self._set_flags()
-        self._flagging = None

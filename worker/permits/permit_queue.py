@@ -95,7 +95,6 @@ class PermitQueue:
         executor: Executor,
         *,
         lead_ms: Callable[[Kind], float],
-        on_cold: Callable[[], None],
         capacity: Callable[[Kind], int] = lambda lane: 1_000_000,
         weight: Callable[[str], int] = equal_weights,
         most: int = 250,
@@ -104,7 +103,6 @@ class PermitQueue:
         self._permits = permits
         self._executor = executor
         self._lead_ms = lead_ms
-        self._on_cold = on_cold
         self._capacity = capacity
         self._weight = weight
         self._most = most
@@ -115,6 +113,8 @@ class PermitQueue:
         self._clock_is_set = False
         self._idle_interval_s = idle_interval_s
         self._outage = Outage("limiter")
+        self.needs_restore = False
+        """Whether the limiter has lost its data: the last answer says so."""
         self._batch_size = BatchSize(most)
         self._batch_at = 0.0
         """When the next batch is asked for."""
@@ -281,8 +281,7 @@ class PermitQueue:
             self.clock.distrust()
         self.clock.observe(asked * 1000, answered * 1000, grant.now_ms)
         self.note_outage(grant.opened_ms)
-        if grant.needs_restore:
-            self._on_cold()
+        self.needs_restore = grant.needs_restore
         back: list[PermitRequest] = []
         for request, answer in zip(requests, grant.answers, strict=True):
             if request.future.done():

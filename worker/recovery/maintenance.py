@@ -9,6 +9,7 @@ from typing import Any
 import structlog
 
 from bulksend.ledger.driver_errors import log_text
+from bulksend.ledger.pauses import Pauses
 from bulksend.ledger.release import Release
 from bulksend.limits import Permits
 from bulksend.messaging import Scope
@@ -18,12 +19,10 @@ from worker.session.store import Store
 
 log = structlog.get_logger(__name__)
 
-InThread = Callable[..., Awaitable[Any]]
-
 
 async def run_duties(
     duties: Mapping[str, Callable[[], None]],
-    in_thread: InThread,
+    in_thread: Callable[..., Awaitable[Any]],
     every_seconds: float,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> None:
@@ -93,26 +92,33 @@ class OrphanReclaimer:
             self._store.give_back([Release(id, 0, None, None) for id in orphans], lease)
 
 
-def lift_stale_pauses(store: Store, permits: Permits) -> None:
-    """Lift the limiter's pause flags that the ledger does not have: a resume that could not reach Redis.
+def match_pauses(store: Store, permits: Permits) -> None:
+    """Set and lift the limiter's pause flags as the ledger says: a pause or a resume may not have reached Redis.
 
     Flags are read first: a pause is written to the ledger before its flag, so no flag is lifted too early.
     """
     flags = permits.paused()
-    if not flags:
-        return
-    pauses = store.pauses()
-    stale: list[tuple[Scope, str]] = [
-        (scope, id)
-        for scope, id in flags
-        if (scope is Scope.CAMPAIGN and id not in pauses.campaigns)
-        or (scope is Scope.ACCOUNT and id not in pauses.accounts)
-    ]
+    senders, others = _flags(store.pauses())
+    found = {flag for flag in flags if flag[0] is not Scope.SENDER}
+    stale, missing = found - others, others - found
     # A sender's flag has only its hash, so that it cannot be matched with a pause.
-    if sum(scope is Scope.SENDER for scope, _ in flags) > len(pauses.senders):
-        stale += [(Scope.SENDER, phone) for phone in store.running_senders()]
+    surplus = len(flags) - len(found) - len(senders)
+    if surplus > 0:
+        stale |= {(Scope.SENDER, phone) for phone in store.running_senders()}
+    elif surplus < 0:
+        missing |= senders
     for scope, id in stale:
         permits.resume(scope, id)
+    for scope, id in missing:
+        permits.pause(scope, id)
+
+
+def _flags(pauses: Pauses) -> tuple[set[tuple[Scope, str]], set[tuple[Scope, str]]]:
+    """The limiter's flags for these pauses: those of senders, and the others."""
+    others = {(Scope.CAMPAIGN, id) for id in pauses.campaigns} | {
+        (Scope.ACCOUNT, id) for id in pauses.accounts
+    }
+    return {(Scope.SENDER, phone) for phone in pauses.senders}, others
 
 
 def replay_spool(store: Store, spool: Spool) -> None:
@@ -127,34 +133,7 @@ def replay_spool(store: Store, spool: Spool) -> None:
 
 def restore_limits(store: Store, permits: Permits) -> None:
     """Give a limiter that lost its data the pauses and the recent recipients of the ledger."""
-    pauses = store.pauses()
+    senders, others = _flags(store.pauses())
     recent = store.recent_recipients()
-    flags = [
-        *((Scope.CAMPAIGN, id) for id in pauses.campaigns),
-        *((Scope.SENDER, id) for id in pauses.senders),
-        *((Scope.ACCOUNT, id) for id in pauses.accounts),
-    ]
-    permits.restore(pauses=flags, recent=recent)
-    log.info("limits_restored", pauses=len(flags), recipients=len(recent or ()))
-
-
-class LimitsRestorer:
-    """Runs ``restore_limits`` when asked, one run at a time."""
-
-    def __init__(self, store: Store, permits: Permits, in_thread: InThread) -> None:
-        self._store = store
-        self._permits = permits
-        self._in_thread = in_thread
-        self._running: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        """Restore in the background, unless a run is under way."""
-        if self._running is None or self._running.done():
-            self._running = asyncio.create_task(self._run())
-
-    async def _run(self) -> None:
-        try:
-            await self._in_thread(restore_limits, self._store, self._permits)
-        except Exception as error:  # noqa: BLE001 - asked for again with the limiter's next answer
-            log.warning("limits_not_restored", error=log_text(error))
-            await asyncio.sleep(0.5)
+    permits.restore(pauses=senders | others, recent=recent)
+    log.info("limits_restored", pauses=len(senders) + len(others), recipients=len(recent or ()))

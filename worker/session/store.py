@@ -31,16 +31,6 @@ class PauseOrder:
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class SuppressOrder:
-    """Suppress a recipient (or its country) because of a reply of the vendor."""
-
-    recipient: str
-    suppress: Suppress
-    whatsapp_code: int | None
-    why: str
-
-
 #: Takes ids of messages whose turn it is.
 OnNext = Callable[[Sequence[str]], None]
 
@@ -162,33 +152,17 @@ class Store:
         """End messages that can never be rendered: (id, why) of each."""
         self.database.retrying(lambda tx: fail_claimed(tx, failures, lease=lease), patience_s=5.0)
 
-    def pause(self, orders: Sequence[PauseOrder]) -> list[PauseOrder]:
-        """Pause, and record it; returns the orders whose subject was running until now."""
+    def pause(self, order: PauseOrder) -> bool:
+        """Pause, and record it. Returns whether it was running."""
+        return self.database.retrying(
+            lambda tx: remedies.pause(tx, order.scope, order.id, why=order.why, actor=self.name)
+        )
 
-        def work(tx: Connection) -> list[PauseOrder]:
-            return [
-                order
-                for order in orders
-                if remedies.pause(tx, order.scope, order.id, why=order.why, actor=self.name)
-            ]
-
-        return self.database.retrying(work)
-
-    def suppress(self, orders: Sequence[SuppressOrder]) -> None:
-        """Suppress recipients or countries, and record it."""
-
-        def work(tx: Connection) -> None:
-            for order in orders:
-                remedies.suppress(
-                    tx,
-                    {order.recipient: None},
-                    order.suppress,
-                    code=order.whatsapp_code,
-                    why=order.why,
-                    actor=self.name,
-                )
-
-        self.database.retrying(work)
+    def suppress(self, recipient: str, suppress: Suppress, code: int | None, why: str) -> None:
+        """Suppress a recipient (or its country) because of a reply of the vendor, and record it."""
+        self.database.retrying(
+            lambda tx: remedies.suppress(tx, {recipient: None}, suppress, code=code, why=why, actor=self.name)
+        )
 
     def record_paces(self, changes: Sequence[paces.PaceChange]) -> None:
         """Record that the vendor had this worker slow down senders, the account, or pairs."""

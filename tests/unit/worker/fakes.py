@@ -22,11 +22,11 @@ from bulksend.ledger.release import Release
 from bulksend.ledger.settle import Settlement
 from bulksend.ledger.write_ahead import Opening
 from bulksend.limits import Ask, Grant, SenderLimits
-from bulksend.messaging import Accepted, Answer, Evidence, Kind, OnUnknown, Scope
+from bulksend.messaging import Accepted, Answer, Evidence, Kind, OnUnknown, Scope, Suppress
 from tests.limiter.local_permits import LocalPermits
 from worker.recovery.flight_recorder import FlightRecorder
 from worker.session.campaign_cache import CachedCampaign, CampaignCache, CannotRender
-from worker.session.store import PauseOrder, Store, SuppressOrder
+from worker.session.store import PauseOrder, Store
 
 T = TypeVar("T")
 
@@ -235,16 +235,14 @@ class MemoryStore(Store):
             self.rows[id].status = "failed"
             self.calls.note("fail", id)
 
-    def pause(self, orders: Sequence[PauseOrder]) -> list[PauseOrder]:
+    def pause(self, order: PauseOrder) -> bool:
         self._reach("pause")
-        for order in orders:
-            self.calls.note("pause", order.id)
-        return list(orders)
+        self.calls.note("pause", order.id)
+        return True
 
-    def suppress(self, orders: Sequence[SuppressOrder]) -> None:
+    def suppress(self, recipient: str, suppress: Suppress, code: int | None, why: str) -> None:
         self._reach("suppress")
-        for order in orders:
-            self.calls.note("suppress", order.recipient)
+        self.calls.note("suppress", recipient)
 
     def record_paces(self, changes: Sequence[PaceChange]) -> None:
         self._reach("record_paces")
@@ -254,7 +252,11 @@ class MemoryStore(Store):
         return {}
 
     def pauses(self) -> Pauses:
+        self._reach("pauses")
         return Pauses(frozenset(), frozenset(), frozenset())
+
+    def recent_recipients(self) -> list[tuple[str, int]] | None:
+        return None
 
     def running_senders(self) -> list[str]:
         return [SENDER]

