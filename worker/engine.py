@@ -251,25 +251,13 @@ class Engine:
         if unsettled:
             path = self._spool.save(list(unsettled.values()))
             log.error("results_spooled", count=len(unsettled), file=path.name)
-        await self._give_back_unopened()
         lease = self._lease.newest
         if lease is not None:
             try:
-                await self._thread(self._store.end_lease, lease)
+                ended = await self._thread(self._store.end_lease, lease, self._settings.policy.resend_wait_ms)
+                self.totals.given_back += len(ended.given_back)
             except Exception as error:  # noqa: BLE001 - the lease lapses on its own
                 log.warning("lease_not_ended", error=log_text(error))
-
-    async def _give_back_unopened(self) -> None:
-        lease = self._lease.newest
-        releases = [Release(id, 0, None, None) for id in self.in_flight.unopened]
-        self.in_flight.unopened.clear()
-        if lease is None or not releases:
-            return
-        try:
-            await self._thread(self._store.give_back, releases, lease)
-            self.totals.given_back += len(releases)
-        except Exception as error:  # noqa: BLE001 - the end of the lease gives them back too, a little later
-            log.warning("not_given_back", count=len(releases), error=log_text(error))
 
     def _refresh_rates(self) -> None:
         """Take over the campaigns' rates that an operator changed. Runs on a thread."""
@@ -296,7 +284,6 @@ class Engine:
     def _on_lease_lost(self) -> None:
         """Other workers may claim the messages without an attempt now; the POSTs under way are settled as usual."""
         self._pipeline.lose_lease()
-        self.in_flight.unopened.clear()
 
     async def _claim_loop(self, lanes: Sequence[Kind]) -> None:
         wake = self._wakes[lanes[0]]
@@ -334,7 +321,6 @@ class Engine:
             }
             batch = self._tracing.record("claim", steady_seconds() - asked, attributes)
         new = [message for message in claimed if message.id not in self.in_flight]
-        self.in_flight.unopened.update(message.id for message in new)
         for first in range(0, len(new), _STARTED_PER_TURN):
             if self._lease.id != lease:
                 break  # the rest is rescued by other workers
@@ -347,13 +333,13 @@ class Engine:
         return True
 
     async def _claim_ids(self, lane: Kind, ids: Sequence[str], lease: str) -> list[Claimed]:
-        """Claim on a thread. When a stop cancels it, it waits for the claim to note what has to be given back."""
+        """Claim on a thread. When a stop cancels it, it waits for the claim, which the end of the lease then finds."""
         thread = self._threads["otp-claims" if lane is Kind.OTP else "claims"]
         claiming = self._loop.run_in_executor(thread, self._claim_batch, ids, lease)
         try:
             return await asyncio.shield(claiming)
         except asyncio.CancelledError:
-            self.in_flight.unopened.update(message.id for message in await claiming)
+            await asyncio.gather(claiming, return_exceptions=True)
             raise
 
     def _lead_ms(self, lane: Kind) -> float:

@@ -104,8 +104,6 @@ class InFlightTable:
         """Set while no message is in flight."""
         self.empty.set()
         self.answer_rate = RateMeter()
-        self.unopened: set[str] = set()
-        """Ids that are claimed and neither opened nor given back: a stop gives these back."""
         self.unsettled: dict[str, Settlement] = {}
         """Results that the ledger does not have yet, by attempt."""
 
@@ -193,10 +191,6 @@ class InFlightTable:
         if lane is Kind.OTP:
             return self.posting < capacity
         return self.posting < capacity and self._bulk_posting < self._bulk_capacity
-
-    def mark_settled(self, attempt_id: str) -> None:
-        """The ledger has the result of an attempt."""
-        self.unsettled.pop(attempt_id, None)
 
     def post_started(self, lane: Kind) -> None:
         """A POST starts."""

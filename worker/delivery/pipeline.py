@@ -117,9 +117,7 @@ class DeliveryPipeline:
             self._deps.recorder.end_render()
 
     async def _fail(self, message: InFlightMessage, why: str) -> None:
-        id = message.claimed.id
-        self._in_flight.unopened.discard(id)
-        await self._deps.fail([(id, why)], message.lease)
+        await self._deps.fail([(message.claimed.id, why)], message.lease)
         self._settling.remove(message)
 
     def _on_permit(self, message: InFlightMessage, answer: Slice | Blocked) -> None:
@@ -138,7 +136,6 @@ class DeliveryPipeline:
             message.stage = Stage.OPENING
             self._in_flight.count_permit(message)
             reach("permitted", claimed.id)
-            self._in_flight.unopened.discard(claimed.id)
             self._open(message)
         except Exception as error:  # noqa: BLE001 - see Settling.handle_bug
             self._settling.handle_bug(message, error)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import traceback
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar
 
 import structlog
@@ -48,7 +49,6 @@ class Settling:
         self._in_flight = deps.in_flight
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._giving_back: set[asyncio.Task[None]] = set()
         self._is_stopped = False
 
     def settle(self, message: InFlightMessage, answer: Answer, latency_ms: float) -> None:
@@ -84,13 +84,13 @@ class Settling:
         self.end_probe(message)
         pauses = self._deps.effects.note(claimed, decision)
         if not pauses and decision.suppress is None:
-            self._submit(settlement)
+            self._write(settlement)
             return
 
         async def apply_effects() -> None:
             # Pauses first: a message that goes back to the queue because of one must find it in force.
             await self._deps.effects.apply(claimed, answer, decision, pauses)
-            self._submit(settlement)
+            self._write(settlement)
 
         self.spawn(message, apply_effects())
 
@@ -114,23 +114,33 @@ class Settling:
         if not claimed.attempts:
             metrics.note_queue_wait(claimed.kind, (now_ms - latency_ms - claimed.due_at) / 1000)
 
-    def _submit(self, settlement: Settlement) -> None:
-        if not self._is_stopped:
-            self._deps.settler.submit(settlement, self._on_settled)
+    def _write(self, settlement: Settlement) -> None:
+        self._offer(self._deps.settler, settlement, self._on_settled)
 
-    def _on_settled(self, settlement: Settlement, result: Exception | None) -> None:
-        if isinstance(result, Exception):
-            log.warning("not_settled", message=settlement.message, error=type(result).__name__)
-            self._loop.call_later(RETRY_S, self._submit, settlement)
-            return
-        self._mark_settled(settlement)
+    def _on_settled(self, settlement: Settlement) -> None:
+        self._in_flight.unsettled.pop(settlement.attempt_id, None)
+        self._deps.recorder.end_post(settlement.attempt_id)
         message = self._in_flight.get(settlement.message)
         if message is not None and message.opening.attempt_id == settlement.attempt_id:
             self.remove(message)
 
-    def _mark_settled(self, settlement: Settlement) -> None:
-        self._in_flight.mark_settled(settlement.attempt_id)
-        self._deps.recorder.end_post(settlement.attempt_id)
+    def _offer(self, batcher: Batcher[Item, None], item: Item, taken: Callable[[Item], None]) -> None:
+        """Offer an item until the ledger takes it, or until ``stop``."""
+        if not self._is_stopped:
+            batcher.submit(item, partial(self._on_offered, batcher, taken))
+
+    def _on_offered(
+        self,
+        batcher: Batcher[Item, None],
+        taken: Callable[[Item], None],
+        item: Item,
+        result: Exception | None,
+    ) -> None:
+        if isinstance(result, Exception):
+            log.warning("not_written", what=type(item).__name__, error=type(result).__name__)
+            self._loop.call_later(RETRY_S, self._offer, batcher, item, taken)
+        else:
+            taken(item)
 
     def end_probe(self, message: InFlightMessage) -> None:
         """Tell the limiter that a probe's permit will not be used any more, if the message has one."""
@@ -145,39 +155,29 @@ class Settling:
         self._deps.on_removed(message.claimed.kind)
 
     def remove_waiting(self) -> None:
-        """Remove every message without a permit: its lease is lost, or a stop gives all of them back at once."""
+        """Remove every message without a permit: its lease is lost, or ends and returns all of them at once."""
         for message in self._in_flight:
             if message.stage is Stage.WAITING:
                 self.remove(message)
-        for task in list(self._giving_back):
-            task.cancel()
 
     def give_back(self, message: InFlightMessage, release: Release) -> None:
         """Give a message without an attempt back to the ledger, then remove it."""
-
-        async def give_back() -> None:
-            await self._give_back(release)
-            self.remove(message)
-
-        task = self.spawn(message, give_back())
-        self._giving_back.add(task)
-        task.add_done_callback(self._giving_back.discard)
-
-    async def _give_back(self, release: Release) -> None:
-        """Retries until the ledger takes it: a message that stays claimed waits for the end of this worker."""
         self._deps.totals.given_back += 1
-        await _put_until_taken(self._deps.releaser, release, "not_given_back", release.id)
-        self._in_flight.unopened.discard(release.id)
+        self._offer(self._deps.releaser, release, lambda _: self.remove(message))
 
     def handle_bug(self, message: InFlightMessage, error: Exception) -> None:
         """An unexpected exception ends the delivery of its message only, and does not keep the message claimed."""
         log.error("delivery_bug", message=message.claimed.id, error=log_text(error), at=_frames(error))
         if message.stage is not Stage.REMOVED:
             message.stage = Stage.ANSWERED
-            self.spawn(message, self._recover(message))
+            self._recover(message)
 
-    async def _recover(self, message: InFlightMessage) -> None:
-        """An open attempt without a result becomes unknown; a message without an attempt is given back."""
+    def _recover(self, message: InFlightMessage) -> None:
+        """An open attempt without a result becomes unknown; a message without an attempt is given back.
+
+        The ledger ignores the one of the two that does not apply: a settlement without an open attempt, a release of a
+        message that is not claimed.
+        """
         claimed, attempt_id = message.claimed, message.opening.attempt_id
         why = "the worker failed while it was being sent; its log says where"
         unknown = Settlement(
@@ -192,20 +192,11 @@ class Settling:
             waits=claimed.waits,
             error=why,
         )
-        settlement = self._in_flight.unsettled.get(attempt_id, unknown)
-        try:
-            # The ledger ignores the one of the two that does not apply: a settlement without an open attempt, a release
-            # of a message that is not claimed.
-            await _put_until_taken(self._deps.settler, settlement, "not_settled", claimed.id)
-            self._mark_settled(settlement)
-            await self._give_back(
-                Release(claimed.id, self._deps.lease.now_ms() + _AFTER_A_BUG_MS, None, None)
-            )
-        except Exception as error:  # noqa: BLE001 - a bug in the recovery from a bug: the message is removed anyway
-            log.error("bug_not_recovered", message=claimed.id, error=log_text(error))
-        self.remove(message)
+        self._write(self._in_flight.unsettled.get(attempt_id, unknown))
+        due_at = self._deps.lease.now_ms() + _AFTER_A_BUG_MS
+        self.give_back(message, Release(claimed.id, due_at, None, None))
 
-    def spawn(self, message: InFlightMessage, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def spawn(self, message: InFlightMessage, work: Coroutine[Any, Any, None]) -> None:
         """Run work for one message that has to wait for something, as a task; an exception in it is a bug."""
 
         async def run() -> None:
@@ -217,7 +208,6 @@ class Settling:
         task = asyncio.create_task(run())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        return task
 
     async def stop(self) -> None:
         """Cancel every POST and task that is still running, and empty the in-flight table."""
@@ -229,18 +219,6 @@ class Settling:
             await asyncio.wait(tasks, timeout=5.0)
         for message in self._in_flight:
             self._in_flight.remove(message)
-
-
-async def _put_until_taken(batcher: Batcher[Item, None], item: Item, event: str, message: str) -> None:
-    """Offer an item until the ledger takes it; each failure is logged as ``event``."""
-    while True:
-        try:
-            await batcher.put(item)
-        except Exception as error:  # noqa: BLE001 - the ledger does not answer
-            log.warning(event, message=message, error=log_text(error))
-            await asyncio.sleep(RETRY_S)
-        else:
-            return
 
 
 def _frames(error: Exception) -> list[str]:

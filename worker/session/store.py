@@ -52,9 +52,9 @@ class Store:
         """Prolong the lease: the database's clock (ms); None when it has lapsed."""
         return self.database.retrying(lambda tx: leases.renew(tx, lease, lease_ms), patience_s=2.0)
 
-    def end_lease(self, lease: str) -> None:
-        """End the lease: what it still holds is rescued at once."""
-        self.database.retrying(lambda tx: leases.end(tx, lease), patience_s=5.0)
+    def end_lease(self, lease: str, resend_wait_ms: int) -> leases.Rescued:
+        """End the lease and take what it still holds."""
+        return self.reap(lease, rendering=None, begun=None, resend_wait_ms=resend_wait_ms)
 
     def rescue(self, resend_wait_ms: int) -> leases.Rescued:
         """Take from lapsed leases what they hold."""

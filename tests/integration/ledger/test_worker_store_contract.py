@@ -36,12 +36,16 @@ class Contract:
         assert {message.id for message in store.claim(ids, mine)} == set(ids)
         assert store.claimed_under(mine) == set(ids)
 
-    def test_nothing_is_claimed_under_a_lease_that_has_ended(self, store: Store, ids: list[str]) -> None:
-        lease, _ = store.take_lease(60_000)
+    def test_the_end_of_a_lease_gives_back_what_it_claimed_and_lets_it_claim_no_more(
+        self, store: Store, ids: list[str]
+    ) -> None:
+        lease, other = store.take_lease(60_000)[0], store.take_lease(60_000)[0]
         assert store.renew(lease, 60_000) is not None
-        store.end_lease(lease)
+        store.claim(ids[:1], lease)
+        assert store.end_lease(lease, 0).given_back == ids[:1]
         assert store.renew(lease, 60_000) is None
         assert store.claim(ids, lease) == []
+        assert {message.id for message in store.claim(ids, other)} == set(ids)
 
     def test_only_the_lease_that_claimed_a_message_opens_its_attempt(
         self, store: Store, ids: list[str]

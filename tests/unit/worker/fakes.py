@@ -168,10 +168,13 @@ class MemoryStore(Store):
         self._reach("renew")
         return self.now_ms if lease in self.valid else None
 
-    def end_lease(self, lease: str) -> None:
+    def end_lease(self, lease: str, resend_wait_ms: int) -> Rescued:
         self._reach("end_lease")
         self.valid.discard(lease)
+        held = sorted(self.claimed_under(lease))
+        self.give_back([Release(id, 0, None, None) for id in held], lease)
         self.calls.note("end_lease", lease)
+        return Rescued(held, [], [])
 
     def rescue(self, resend_wait_ms: int) -> Rescued:
         return Rescued([], [], [])

@@ -289,6 +289,18 @@ def test_a_start_replays_the_results_of_an_earlier_worker(tmp_path: Path) -> Non
     run(main)
 
 
+def test_a_stop_ends_while_a_claim_fails(tmp_path: Path) -> None:
+    async def main(loop: VirtualTimeLoop) -> None:
+        async with rig(loop, tmp_path, [a_message("0")]) as at:
+            loop.work_s = 1.0
+            at.store.away = {"claim"}
+            at.offer("0")
+            await until(lambda: at.prefetched.size(Kind.MARKETING) == 0)
+        assert at.calls.events == [("end_lease", "lease-1")]
+
+    run(main)
+
+
 def test_a_stop_while_a_claim_is_under_way_gives_back_what_it_claimed(tmp_path: Path) -> None:
     async def main(loop: VirtualTimeLoop) -> None:
         async with rig(loop, tmp_path, map(a_message, ids(50))) as at:

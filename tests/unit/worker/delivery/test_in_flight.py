@@ -177,5 +177,5 @@ def test_unsettled_answers_beyond_half_of_the_capacity_take_capacity() -> None:
         )
         began += 1
     assert began == 15
-    table.mark_settled("0")
+    del table.unsettled["0"]
     assert table.has_capacity(Kind.OTP)

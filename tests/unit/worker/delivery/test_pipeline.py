@@ -314,6 +314,7 @@ def test_a_lost_lease_drops_the_messages_without_an_attempt(tmp_path: Path) -> N
             await asyncio.sleep(1.0)
             at.pipeline.lose_lease()
             assert at.in_flight.ids() == set()
+            await at.lease.take()
             at.store.away = set()
             await asyncio.sleep(5.0)
             assert at.calls.of("1") == ["claim"]

@@ -65,7 +65,7 @@ def work(store: Store, new_messages: Any) -> Work:
 CALLS: dict[str, Callable[[Store, Work], object]] = {
     "take_lease": lambda store, work: store.take_lease(LEASE_MS),
     "renew": lambda store, work: store.renew(work.lease, LEASE_MS),
-    "end_lease": lambda store, work: store.end_lease(work.lease),
+    "end_lease": lambda store, work: store.end_lease(work.lease, 0),
     "reap": lambda store, work: store.reap(work.lease, rendering=None, begun=[], resend_wait_ms=0),
     "claim": lambda store, work: store.claim([work.waiting], work.lease),
     "claimed_under": lambda store, work: store.claimed_under(work.lease),
@@ -93,9 +93,8 @@ def test_a_rescue_writes_nothing_when_no_lease_has_lapsed(store: Store, work: Wo
     assert all(sql.startswith(("BEGIN", "SELECT")) for sql in watched.statements)
 
 
-def test_a_rescue_gives_back_what_an_ended_lease_holds(store: Store, work: Work) -> None:
-    store.end_lease(work.lease)
-    done = store.rescue(0)
+def test_the_end_of_a_lease_gives_back_what_it_holds(store: Store, work: Work) -> None:
+    done = store.end_lease(work.lease, 0)
     assert set(done.given_back) == {work.claimed[0].id, work.claimed[1].id}
     assert done.unknown == [work.opening.message.id]
 
