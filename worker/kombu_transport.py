@@ -5,11 +5,12 @@ and the next such entry ends the next worker. Here the entry is dropped with a w
 ids, and the relay publishes again what still waits.
 
 Every error of Redis counts as a lost connection (read-only, full, loading, no password): Celery connects again instead
-of ending.
+of ending. A channel whose connection is lost closes its other sockets, too.
 """
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import redis as redis_py
@@ -27,6 +28,26 @@ FULL_LANE_WAIT_S = 0.05
 
 
 class Channel(redis.Channel):
+    """Holds no socket once it is closed."""
+
+    def close(self) -> None:
+        """Kombu's own ends at the first error of Redis, and leaves sockets to the garbage collection."""
+        try:
+            with contextlib.suppress(OSError, redis_py.RedisError):
+                super().close()
+        finally:
+            self._disconnect_pools()  # type: ignore[attr-defined]
+            self._close_clients()  # type: ignore[attr-defined]
+
+
+class Transport(redis.Transport):
+    """Any error of Redis is that of a lost connection."""
+
+    Channel = Channel
+    connection_errors = (*redis.Transport.connection_errors, redis_py.RedisError)
+
+
+class LaneChannel(Channel):
     """One BRPOP at a time, each gives a job or nothing."""
 
     def _brpop_start(self, timeout: float | None = None) -> None:
@@ -50,8 +71,7 @@ class Channel(redis.Channel):
         return taken
 
 
-class Transport(redis.Transport):
+class LaneTransport(Transport):
     """Celery's ``broker_transport`` of a worker."""
 
-    Channel = Channel
-    connection_errors = (*redis.Transport.connection_errors, redis_py.RedisError)
+    Channel = LaneChannel

@@ -20,6 +20,7 @@ from celery.worker.state import SOFTWARE_INFO
 from kombu import Connection
 
 from bulksend.broker.app import transport_options
+from worker.kombu_transport import Transport
 
 log = structlog.get_logger(__name__)
 
@@ -93,7 +94,9 @@ class RemoteControl:
 
     @contextmanager
     def _mailbox(self) -> Iterator[Connection]:
-        with Connection(self._redis_url, transport_options=transport_options()) as connection:
+        with Connection(
+            self._redis_url, transport=Transport, transport_options=transport_options()
+        ) as connection:
             channel = connection.channel()
             node = self._app.control.mailbox.Node(
                 self._worker.hostname,
