@@ -38,6 +38,8 @@ log = structlog.get_logger(__name__)
 
 #: The attempt is open and the POST has not begun.
 _BEFORE_THE_POST = frozenset({Stage.OPEN, Stage.MISSED})
+#: A limit holds for this long.
+_SECOND_S = 1.0
 _LEASE_LOST = "the worker's lease was lost before the POST"
 _WORKER_STOPPED = NotSent("its worker stopped before the POST", Remedy(retry=Retry.FREE))
 _CONNECTIONS_END = Answer(
@@ -61,6 +63,8 @@ class DeliveryPipeline:
             on_connected=self._ask_again,
             on_failed=self._on_connect_failed,
         )
+        self._begun_late: list[tuple[str, float]] = []
+        """POSTs whose slices were over when they began: the sender, and the end of the second after it."""
 
     # -- render and permit ----------------------------------------------------------------------------------------
 
@@ -193,7 +197,11 @@ class DeliveryPipeline:
             if self._is_late(message):
                 self._deps.permits.count_missed()
                 self._ask_again(message)
-            elif not self._is_usable(message) or not self._in_flight.has_capacity(message.claimed.kind):
+            elif (
+                not self._is_usable(message)
+                or not self._in_flight.has_capacity(message.claimed.kind)
+                or self._makes_up(message)
+            ):
                 self._ask_again(message)
             else:
                 self._post(message)
@@ -213,8 +221,25 @@ class DeliveryPipeline:
             self._answer(message, posted)
         elif posted is not None:
             message.task = posted
+            self._look_back(message)
         else:
             self._on_not_begun(message)
+
+    def _look_back(self, message: InFlightMessage) -> None:
+        """See whether the process was off the processor between the last look and the first byte."""
+        if self._is_late(message):
+            self._begun_late.append((message.claimed.sender, self._loop.time() + _SECOND_S))
+
+    def _makes_up(self, message: InFlightMessage) -> bool:
+        """Whether its slice stays unused: the first of its sender in the second after a POST that began too late."""
+        if not self._begun_late:
+            return False
+        now = self._loop.time()
+        self._begun_late = [late for late in self._begun_late if late[1] > now]
+        late = next((late for late in self._begun_late if late[0] == message.claimed.sender), None)
+        if late is not None:
+            self._begun_late.remove(late)
+        return late is not None
 
     def _on_not_begun(self, message: InFlightMessage) -> None:
         obstacle = self._last_check(message)

@@ -338,6 +338,8 @@ class ScriptedVendor:
         """Whether each connection ends as soon as it is up."""
         self.make_ready: Callable[[SendOrder], None] = lambda order: None
         """Runs between the call and the look whether the POST may begin."""
+        self.write: Callable[[SendOrder], None] = lambda order: None
+        """Runs between that look and the first byte."""
         self.reply_s = 0.010
         self.connect_s = 0.0
         self.posted_at: list[float] = []
@@ -368,6 +370,7 @@ class ScriptedVendor:
         self.make_ready(order)
         if not begin():
             return None
+        self.write(order)
         answer = self.answers.get(order.to, ACCEPTED)
         self.calls.note("post", order.to)
         loop = asyncio.get_running_loop()

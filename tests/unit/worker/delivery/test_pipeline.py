@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from prometheus_client import CollectorRegistry
 
 from bulksend.batcher import Batcher
 from bulksend.clock import steady_seconds
+from bulksend.gateway import SendOrder
 from bulksend.ledger.claim import Claimed
 from bulksend.limits import SenderLimits
 from bulksend.messaging import Answer, Evidence, Kind, NotSent, Policy, Refused, Remedy, Retry, Scope, Unknown
@@ -22,6 +24,7 @@ from bulksend.messaging.quiet_hours import read_quiet_hours
 from bulksend.messaging.units import parse_instant_ms
 from bulksend.metrics import WorkerMetrics
 from bulksend.tracing import Tracing
+from tests.faults.judge import fullest_second
 from tests.unit.worker.fakes import (
     Calls,
     MemoryCampaigns,
@@ -329,6 +332,25 @@ def test_what_missed_its_slice_gets_another(tmp_path: Path) -> None:
             await at.until_empty()
             assert at.totals.missed_slices == 1
             assert at.calls.of("1") == ["claim", "open", "post", "settle"]
+
+    run(main)
+
+
+def test_a_post_held_up_after_the_last_look_puts_no_second_over_the_limit(tmp_path: Path) -> None:
+    async def main(loop: VirtualTimeLoop) -> None:
+        async with rig(loop, tmp_path) as at:
+            at.campaigns.limits = SenderLimits(80.0, None)
+            numbers = count(1)
+
+            def off_the_processor(order: SendOrder) -> None:
+                # Of most POSTs the slices that stay unused anyway would make up for it: 2 of 82.
+                loop.now += 0.0605 * (next(numbers) == 69)
+
+            at.vendor.write = off_the_processor
+            at.start(*(a_message(str(n)) for n in range(200)))
+            await at.until_empty()
+            assert len(at.vendor.posted_at) == 200
+            assert fullest_second(at.vendor.posted_at) == 80
 
     run(main)
 
