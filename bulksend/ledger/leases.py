@@ -14,12 +14,13 @@ from sqlalchemy import Connection, Row, Text, cast, exists, insert, select, upda
 
 from bulksend.ledger import in_flight
 from bulksend.ledger.bulk_parameters import IDS, bound, named, statement, table
-from bulksend.ledger.clock import current_ms, now_sql, read_clock
+from bulksend.ledger.clock import current_ms, read_clock
 from bulksend.ledger.database import among
-from bulksend.ledger.endings import WIPED_PAYLOAD, WORKER_LOST, ending_error, ending_status
+from bulksend.ledger.endings import WORKER_LOST
 from bulksend.ledger.ids import new_id
 from bulksend.ledger.in_flight import OpenAttempt
-from bulksend.ledger.schema import campaigns, workers
+from bulksend.ledger.release import Release, end_claimed, release
+from bulksend.ledger.schema import campaigns, messages, workers
 from bulksend.ledger.settle import Settlement, settle
 from bulksend.messaging.outcome import Evidence, NotSent, Unknown
 from bulksend.messaging.states import CampaignStatus, Kind, OnUnknown, Status
@@ -127,19 +128,10 @@ def reap(
     return Rescued([*struck, *given_back, *rest], _mark_unknown(tx, left, resend_wait_ms), quarantined)
 
 
-# The relay knows a job by its message's due time. A later one makes a new job, which need not wait until the earlier
-# one counts as lost.
-_NEW_JOB = "due_at = due_at + 1"
-
-
 def _release_claimed(tx: Connection, lease: str) -> list[str]:
     ids = in_flight.claimed_under(tx, lease)
-    sql = f"""UPDATE messages SET gate = NULL, gate_until = NULL, {_NEW_JOB}
-              FROM {table(tx, IDS)} WHERE messages.id = p.id AND (status IN ('queued', 'retry')) IS TRUE
-              RETURNING messages.id"""  # noqa: S608 - our own words
-    back = [str(id) for id in tx.execute(statement(sql), bound(tx, IDS, [(id,) for id in ids])).scalars()]
-    in_flight.drop_claims(tx, lease, ids)
-    return back
+    release(tx, [Release(id, 0, None, None) for id in ids], lease=lease)
+    return ids
 
 
 def _unsent(of: OpenAttempt | Row[Any], attempt_id: str, error: str) -> Settlement:
@@ -184,29 +176,20 @@ def _clear_unsent(tx: Connection, lease: str, begun: Collection[str]) -> list[st
     return [row.message for row in rows if row.unknown_by == unsent[row.message] and not row.is_wiped]
 
 
-_QUARANTINED = "'quarantined: worker after worker died while rendering it; look at their logs first'"
+_QUARANTINED = "quarantined: worker after worker died while rendering it; look at their logs first"
 
 
 def _strike(tx: Connection, lease: str, id: str) -> tuple[list[str], list[str]]:
     """Return one claimed message with a strike, or end it at its last one."""
     if id not in in_flight.claimed_under(tx, lease):
         return [], []
-    now = now_sql(tx)
-    one = ":id" if tx.dialect.name == "sqlite" else "CAST(:id AS uuid)"
-    rows = tx.execute(
-        statement(
-            f"""UPDATE messages SET strikes = strikes + 1, gate = NULL, gate_until = NULL, {_NEW_JOB},
-                status = CASE WHEN strikes + 1 >= :max THEN {ending_status("'failed'")} ELSE status END,
-                error = CASE WHEN strikes + 1 >= :max THEN {ending_error(_QUARANTINED)} ELSE error END,
-                payload = CASE WHEN strikes + 1 >= :max THEN {WIPED_PAYLOAD} ELSE payload END,
-                ended_at = CASE WHEN strikes + 1 >= :max THEN {now} ELSE NULL END
-                WHERE id = {one} AND status IN ('queued', 'retry') RETURNING id, ended_at"""  # noqa: S608
-        ),
-        {"max": MAX_STRIKES, "id": id},
-    ).all()
-    in_flight.drop_claims(tx, lease, [id])
-    ended = [str(row.id) for row in rows if row.ended_at is not None]
-    return [str(row.id) for row in rows if row.ended_at is None], ended
+    struck = update(messages).where(messages.c.id == id, in_flight.waits(messages.c))
+    counted = struck.values(strikes=messages.c.strikes + 1).returning(messages.c.strikes)
+    if (tx.execute(counted).scalar() or 0) >= MAX_STRIKES:
+        end_claimed(tx, [(id, _QUARANTINED)], Status.FAILED, lease)
+        return [], [id]
+    release(tx, [Release(id, 0, None, None)], lease=lease)
+    return [id], []
 
 
 def _mark_unknown(tx: Connection, left: Sequence[OpenAttempt], resend_wait_ms: int) -> list[str]:

@@ -66,11 +66,6 @@ def end_claimed(tx: Connection, ended: Sequence[tuple[str, str]], status: Status
         drop_claims(tx, lease, [id for id, _ in ended])
 
 
-def fail_claimed(tx: Connection, failures: Sequence[tuple[str, str]], *, lease: str) -> None:
-    """End messages that cannot be rendered or decrypted, (id, why), as failed."""
-    end_claimed(tx, failures, Status.FAILED, lease)
-
-
 _EXPIRE = f"""
 UPDATE messages SET status = {ending_status("'expired'")},
     error = {ending_error("'its time to live passed before it could be sent'")}, {ENDED}

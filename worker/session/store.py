@@ -13,10 +13,11 @@ from bulksend.ledger import leases, paces, pauses, remedies, senders
 from bulksend.ledger.claim import Claimed, claim
 from bulksend.ledger.database import Database
 from bulksend.ledger.in_flight import claimed_under
-from bulksend.ledger.release import Release, fail_claimed, release
+from bulksend.ledger.release import Release, end_claimed, release
 from bulksend.ledger.settle import Settlement, settle, settle_in_one_statement
 from bulksend.ledger.write_ahead import Opened, Opening, open_attempts, open_in_one_statement
 from bulksend.messaging.outcome import Scope, Suppress
+from bulksend.messaging.states import Status
 from worker.session.campaign_cache import CampaignCache
 
 T = TypeVar("T")
@@ -150,7 +151,7 @@ class Store:
 
     def fail(self, failures: Sequence[tuple[str, str]], lease: str) -> None:
         """End messages that can never be rendered: (id, why) of each."""
-        self.database.retrying(lambda tx: fail_claimed(tx, failures, lease=lease), patience_s=5.0)
+        self.database.retrying(lambda tx: end_claimed(tx, failures, Status.FAILED, lease), patience_s=5.0)
 
     def pause(self, order: PauseOrder) -> bool:
         """Pause, and record it. Returns whether it was running."""

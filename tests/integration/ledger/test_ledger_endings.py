@@ -23,7 +23,7 @@ from bulksend.ledger import (
     suppressions,
 )
 from bulksend.ledger.receipts import Receipt
-from bulksend.ledger.release import fail_claimed
+from bulksend.ledger.release import end_claimed
 from bulksend.ledger.settle import outcome_name
 from bulksend.messaging.final_status import effective_outcome, final_status
 from bulksend.messaging.outcome import (
@@ -160,7 +160,7 @@ def end(desk: Any, id: str, how: str, lease: str) -> None:
     elif how in ("cancel", "rescue"):
         campaign_control.cancel(desk.database, campaign, actor="ada", why="wrong list")
     elif how == "rendering":
-        desk.write(fail_claimed, [(id, "cannot be rendered")], lease=lease)
+        desk.write(end_claimed, [(id, "cannot be rendered")], Status.FAILED, lease)
     elif how == "poison":
         desk.sql("UPDATE messages SET strikes = 2 WHERE CAST(id AS text) = :id", id=id)
         desk.write(leases.reap, lease, rendering=id, begun=None, resend_wait_ms=0)
@@ -168,7 +168,9 @@ def end(desk: Any, id: str, how: str, lease: str) -> None:
         if how == "cancel in hand":
             desk.write(campaign_control.mark_cancelled, campaign, actor="ada", why="wrong list")
         elif how == "suppression":
-            desk.write(suppressions.add, recipient, scope="all", reason="asked", source="test", actor="ada")
+            desk.write(
+                suppressions.add, {recipient: None}, scope="all", reason="asked", source="test", actor="ada"
+            )
         desk.open(lease, openings)
         desk.write(suppressions.remove, recipient, scope="all", actor="ada", why="the next life begins")
 

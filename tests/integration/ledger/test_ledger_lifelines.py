@@ -40,7 +40,7 @@ from bulksend.ledger import (
 )
 from bulksend.ledger.claim import Claimed
 from bulksend.ledger.database import Database
-from bulksend.ledger.release import Release, fail_claimed, release
+from bulksend.ledger.release import Release, end_claimed, release
 from bulksend.ledger.search import Query
 from bulksend.ledger.write_ahead import Opening
 from bulksend.messaging.outcome import (
@@ -191,7 +191,7 @@ class Lifelines(RuleBasedStateMachine):
                 self.desk.write(release, [given_back], lease=worker.lease)
             else:
                 failure = (message.id, "cannot be rendered")
-                self.desk.write(fail_claimed, [failure], lease=worker.lease)
+                self.desk.write(end_claimed, [failure], Status.FAILED, worker.lease)
 
     # -- the vendor --------------------------------------------------------------------------------------
 

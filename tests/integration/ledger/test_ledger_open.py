@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from bulksend.ledger import campaign_control, in_flight, pauses, senders, suppressions
-from bulksend.ledger.release import fail_claimed
+from bulksend.ledger.release import end_claimed
 from bulksend.ledger.write_ahead import Opened, Opening
 from bulksend.messaging.outcome import Accepted, Unknown
 from bulksend.messaging.states import Kind, OnUnknown, Status
@@ -86,7 +86,9 @@ def test_a_number_suppressed_since_the_claim_is_ended_and_not_opened(desk: Any) 
     (id,) = desk.queued(Kind.OTP)
     lease = desk.lease()
     openings = desk.openings(desk.claim(lease, [id]))
-    desk.write(suppressions.add, "447700900001", scope="all", reason="wrong person", source="hand", actor="a")
+    desk.write(
+        suppressions.add, {"447700900001": None}, scope="all", reason="wrong person", source="hand", actor="a"
+    )
     assert desk.open(lease, openings).suppressed == [id]
     row = desk.row(id)
     assert (row["status"], row["error"]) == ("suppressed", "suppressed: wrong person")
@@ -97,7 +99,9 @@ def test_a_suppression_of_marketing_spares_a_code_at_the_last_look(desk: Any) ->
     codes, offers = desk.queued(Kind.OTP), desk.queued(Kind.MARKETING)
     lease = desk.lease()
     openings = desk.openings(desk.claim(lease, codes + offers))
-    desk.write(suppressions.add, "447700900001", scope="marketing", reason="stop", source="hand", actor="a")
+    desk.write(
+        suppressions.add, {"447700900001": None}, scope="marketing", reason="stop", source="hand", actor="a"
+    )
     opened = desk.open(lease, openings)
     assert opened.suppressed == offers
     assert len(opened.attempts) == 1
@@ -174,7 +178,9 @@ def test_one_blocked_message_does_not_hold_up_its_batch(desk: Any) -> None:
     lease = desk.lease()
     openings = desk.openings(desk.claim(lease, ids))
     blocked = openings[2].message
-    desk.write(suppressions.add, blocked.recipient, scope="all", reason="stop", source="hand", actor="a")
+    desk.write(
+        suppressions.add, {blocked.recipient: None}, scope="all", reason="stop", source="hand", actor="a"
+    )
     opened = desk.open(lease, openings)
     assert opened.attempts == {o.attempt_id for o in openings if o.message.id != blocked.id}
 
@@ -183,7 +189,7 @@ def test_what_cannot_be_rendered_fails_without_an_attempt(desk: Any) -> None:
     (id,) = desk.queued(Kind.OTP)
     lease = desk.lease()
     desk.claim(lease, [id])
-    desk.write(fail_claimed, [(id, "cannot be rendered: no \x00 key")], lease=lease)
+    desk.write(end_claimed, [(id, "cannot be rendered: no \x00 key")], Status.FAILED, lease)
     assert (desk.status(id), desk.row(id)["error"]) == ("failed", "cannot be rendered: no \ufffd key")
     assert desk.payload(id) is None
     assert desk.attempts(id) == []
@@ -215,14 +221,14 @@ def test_what_may_have_gone_out_ends_as_unknown_and_not_as_unsent(desk: Any, end
     second = unknown_and_claimed_again(desk, lease)
     id = second.message.id
     if end == "failed":
-        desk.write(fail_claimed, [(id, "cannot be rendered")], lease=lease)
+        desk.write(end_claimed, [(id, "cannot be rendered")], Status.FAILED, lease)
     else:
         if end == "expired":
             desk.sql("UPDATE messages SET expires_at = :now", now=desk.now())
         elif end == "suppressed":
             desk.write(
                 suppressions.add,
-                second.message.recipient,
+                {second.message.recipient: None},
                 scope="all",
                 reason="stop",
                 source="hand",

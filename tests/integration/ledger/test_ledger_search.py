@@ -28,7 +28,7 @@ from bulksend.ledger.claim import claim
 from bulksend.ledger.database import Database
 from bulksend.ledger.ids import lowest_at, new_id
 from bulksend.ledger.migrate import migrate
-from bulksend.ledger.release import Release, fail_claimed, release
+from bulksend.ledger.release import Release, end_claimed, release
 from bulksend.ledger.schema import attempts, messages, workers
 from bulksend.ledger.schema import campaigns as campaigns_table
 from bulksend.ledger.schema import receipts as receipts_table
@@ -440,7 +440,7 @@ ACTS: dict[str, tuple[Callable[..., object], str]] = {
         lambda tx: release(tx, [Release(ID, 0, None, None)], lease=LEASE),
         "messages",
     ),
-    "end": (lambda tx: fail_claimed(tx, [(ID, "why")], lease=LEASE), "attempts"),
+    "end": (lambda tx: end_claimed(tx, [(ID, "why")], Status.FAILED, LEASE), "attempts"),
     "rescue": (lambda tx: leases.rescue(tx, resend_wait_ms=0), "in_flight"),
     "due": (lambda tx: due.due_messages(tx, ID, 10), "ix_messages_due"),
     "due after": (lambda tx: due.due_messages(tx, ID, 10, after=(1, ID)), "ix_messages_due"),

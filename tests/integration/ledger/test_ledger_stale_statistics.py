@@ -39,7 +39,7 @@ from bulksend.ledger.database import Database
 from bulksend.ledger.encryption import Cipher
 from bulksend.ledger.in_flight import claimed_under
 from bulksend.ledger.receipts import Receipt
-from bulksend.ledger.release import Release, expire_unposted, fail_claimed, release
+from bulksend.ledger.release import Release, end_claimed, expire_unposted, release
 from bulksend.ledger.search import Query
 from bulksend.ledger.settle import Settlement, settle, settle_in_one_statement
 from bulksend.ledger.superseding import HELD as HELD_CODES
@@ -295,7 +295,7 @@ def given_back(tx: Connection, of: Ledger) -> object:
 
 def failed_in_hand(tx: Connection, of: Ledger) -> object:
     lease, openings = claimed(tx, of)
-    fail_claimed(tx, [(o.message.id, "why") for o in openings], lease=lease)
+    end_claimed(tx, [(o.message.id, "why") for o in openings], Status.FAILED, lease)
     return expire_unposted(tx, of.ids[: of.batch], lease=lease)
 
 

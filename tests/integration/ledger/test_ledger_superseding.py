@@ -26,10 +26,10 @@ from bulksend.ledger.clock import now_sql
 from bulksend.ledger.direct_sends import SendRequest, WouldBeLate
 from bulksend.ledger.event_numbers import number_committed
 from bulksend.ledger.events import after
-from bulksend.ledger.release import fail_claimed
+from bulksend.ledger.release import end_claimed
 from bulksend.ledger.superseding import HELD, WAITING, Walk
 from bulksend.messaging.outcome import Accepted, Evidence, NotSent, Refused, Scope, Throttled, Unknown
-from bulksend.messaging.states import Kind
+from bulksend.messaging.states import Kind, Status
 from tests.integration.ledger.conftest import SENDER, Desk, in_between
 
 TO, OTHER_SENDER = "447700900123", "15550100199"
@@ -197,7 +197,7 @@ def cancel(desk: Desk, newer: str) -> None:
 def fail_to_render(desk: Desk, newer: str) -> None:
     lease = desk.lease()
     assert desk.claim(lease, [newer])
-    desk.write(fail_claimed, [(newer, "cannot be rendered: its file is gone")], lease=lease)
+    desk.write(end_claimed, [(newer, "cannot be rendered: its file is gone")], Status.FAILED, lease)
 
 
 def expire_after_a_throttle(desk: Desk, newer: str) -> None:
@@ -339,7 +339,7 @@ def test_a_newer_code_behind_a_gate_still_goes_first(desk: Desk) -> None:
 
 def test_a_suppressed_person_and_a_cancel_come_before_the_newer_code(desk: Desk) -> None:
     older, newer = code(desk), code(desk)
-    desk.write(suppressions.add, TO, scope="all", reason="stop", source="hand", actor="a")
+    desk.write(suppressions.add, {TO: None}, scope="all", reason="stop", source="hand", actor="a")
     assert opened(desk, older, newer) == []
     assert {desk.status(older), desk.status(newer)} == {"suppressed"}
 
