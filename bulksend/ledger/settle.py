@@ -107,10 +107,8 @@ SELECT CAST(attempt_id AS text) FROM landed
 # A worker's result replaces a rescue's, also when both are unknown: ``leases.reap`` clears only attempts with the error
 # of a lost worker.
 _CLOSE = f"""
-UPDATE attempts SET outcome = p.outcome, finished_at = {{now}}, http_status = p.http_status,
-    ret_code = p.ret_code, whatsapp_code = p.whatsapp_code, vendor_message = p.vendor_message,
-    request_id = p.request_id, message_id = p.message_id, latency_ms = p.latency_ms,
-    bytes_sent = p.bytes_sent, reply_began = p.reply_began, error = p.attempt_error
+UPDATE attempts SET finished_at = {{now}}, error = p.attempt_error,
+    {", ".join(f"{name} = p.{name}" for name in _RESULTS)}
 FROM {{rows}} WHERE attempts.message_pk = p.id AND attempts.id = p.attempt_id AND attempts.outcome = 'unknown'
   AND (p.outcome <> 'unknown' OR attempts.error = '{WORKER_LOST}')
 """  # noqa: S608 - our own words
