@@ -55,6 +55,8 @@ RESTORED = "the ledger was restored from a backup, after which it may have been 
 WIPED_PAYLOAD = "CASE WHEN messages.kind = 'otp' THEN NULL ELSE messages.payload END"
 #: SQL: what every ending sets, besides the status and the error.
 ENDED = f"gate = NULL, gate_until = NULL, ended_at = {{now}}, payload = {WIPED_PAYLOAD}"
+#: The same as values of an UPDATE.
+ENDED_VALUES = {"gate": None, "gate_until": None, "ended_at": current_ms(), "payload": text(WIPED_PAYLOAD)}
 #: Precedes the reason of a message that is unknown because of an earlier attempt.
 NOT_SENT_AGAIN = "it may have gone out, and was not sent again: "
 #: Stands between what a receipt says of an earlier attempt and the reason of a message that failed by it.
@@ -92,20 +94,18 @@ def end_unsent(tx: Connection, ids: Sequence[str], status: Status, why: str) -> 
     Returns how many. They are taken from the workers that have claimed them: an attempt that is being opened is open
     now, or will not be opened.
     """
-    # IS TRUE: PostgreSQL then looks the rows up by key and not among all that wait.
-    still = text(f"(messages.status IN ({listed(WAITING)})) IS TRUE"), ~IS_OPEN
-    values = {
-        "status": text(ending_status("CAST(:unsent AS text)")).bindparams(unsent=status.value),
-        "error": text(ending_error("CAST(:why AS text)")).bindparams(why=why),
-        "gate": None,
-        "gate_until": None,
-        "ended_at": current_ms(),
-        "payload": text(WIPED_PAYLOAD),
-    }
     if not ids:
         return 0
     take_claims(tx, ids)
-    return tx.execute(update(messages).where(among(tx, messages.c.id, ids), *still).values(**values)).rowcount
+    # IS TRUE: PostgreSQL then looks the rows up by key and not among all that wait.
+    still = text(f"(messages.status IN ({listed(WAITING)})) IS TRUE"), ~IS_OPEN
+    ended = update(messages).where(among(tx, messages.c.id, ids), *still)
+    ended = ended.values(
+        status=text(ending_status("CAST(:unsent AS text)")).bindparams(unsent=status.value),
+        error=text(ending_error("CAST(:why AS text)")).bindparams(why=why),
+        **ENDED_VALUES,
+    )
+    return tx.execute(ended).rowcount
 
 
 # -- late evidence ----------------------------------------------------------------------------------

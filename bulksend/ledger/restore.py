@@ -15,7 +15,7 @@ from bulksend.ledger import counters, operator_log
 from bulksend.ledger.campaigns import DIRECT_PREFIX
 from bulksend.ledger.clock import current_ms, read_clock
 from bulksend.ledger.database import among, prefer_indexes, set_statement_timeout
-from bulksend.ledger.endings import RESTORED, WIPED_PAYLOAD, WORKER_LOST
+from bulksend.ledger.endings import ENDED_VALUES, RESTORED, WORKER_LOST
 from bulksend.ledger.ids import new_id
 from bulksend.ledger.in_flight import IS_IN_FLIGHT
 from bulksend.ledger.schema import (
@@ -191,18 +191,9 @@ def _doubt(tx: Connection, rows: Sequence[Mapping[Any, Any]]) -> int:
         .values(
             attempts=messages.c.attempts + 1,
             attempt_id=newest.correlate(messages).scalar_subquery(),
-            **_ended(),
+            status=Status.UNKNOWN.value,
+            error=RESTORED,
+            **ENDED_VALUES,
         )
     )
     return len(rows)
-
-
-def _ended() -> dict[str, Any]:
-    return {
-        "status": Status.UNKNOWN.value,
-        "error": RESTORED,
-        "gate": None,
-        "gate_until": None,
-        "ended_at": current_ms(),
-        "payload": text(WIPED_PAYLOAD),
-    }
