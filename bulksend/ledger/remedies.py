@@ -37,9 +37,7 @@ def suppress(
     if asked:
         until = None if wanted.for_ms is None else _newest(tx, asked.values()) + wanted.for_ms
         source = suppressions.SWITCH if wanted.by_switch else VENDOR
-        suppressions.add_each(
-            tx, asked, scope=wanted.scope, reason=why, source=source, actor=actor, until=until
-        )
+        suppressions.add(tx, asked, scope=wanted.scope, reason=why, source=source, actor=actor, until=until)
     return len(asked)
 
 

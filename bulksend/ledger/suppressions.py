@@ -170,35 +170,6 @@ def _has_hashed(tx: Connection) -> bool:
 
 def add(
     tx: Connection,
-    subject: str,
-    *,
-    scope: str,
-    reason: str,
-    source: str,
-    actor: str,
-    until: int | None = None,
-    at: int | None = None,
-    only_changes: bool = False,
-) -> None:
-    """Suppress a number or country, and record the act. An existing suppression keeps the later end.
-
-    ``at``: when it was asked for, by the vendor's clock, in ms. ``only_changes``: an act that changes nothing is not
-    recorded.
-    """
-    add_each(
-        tx,
-        {subject: at},
-        scope=scope,
-        reason=reason,
-        source=source,
-        actor=actor,
-        until=until,
-        only_changes=only_changes,
-    )
-
-
-def add_each(
-    tx: Connection,
     asked: Mapping[str, int | None],
     *,
     scope: str,
@@ -208,7 +179,11 @@ def add_each(
     until: int | None = None,
     only_changes: bool = False,
 ) -> None:
-    """``add`` for several numbers or countries, each with its ``at``."""
+    """Suppress numbers or countries, and record the acts. An existing suppression keeps the later end.
+
+    ``asked``: when each was asked for, by the vendor's clock, in ms; None: now. ``only_changes``: acts that change
+    nothing are not recorded.
+    """
     changed = add_many(tx, asked, scope=scope, reason=reason, source=source, until=until)
     if only_changes and not changed:
         return
@@ -231,9 +206,9 @@ def add_many(
     source: str,
     until: int | None = None,
 ) -> int:
-    """Suppress many numbers, as an import does; returns how many rows were added or prolonged.
+    """``add`` without acts, as an import does; returns how many rows were added or prolonged.
 
-    ``asked``: when each was asked for; None: now. Raises ValueError when the scope is not one of SCOPES.
+    Raises ValueError when the scope is not one of SCOPES.
     """
     if scope not in SCOPES:
         raise ValueError(f"scope {scope!r} is not one of {SCOPES}")

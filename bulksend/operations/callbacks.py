@@ -121,7 +121,7 @@ class CallbackRules:
 
 def _stop(tx: Connection, person: str, source: str, why: str, at: int | None) -> None:
     suppressions.add(
-        tx, person, scope="marketing", reason=why, source=source, actor=ACTOR, at=at, only_changes=True
+        tx, {person: at}, scope="marketing", reason=why, source=source, actor=ACTOR, only_changes=True
     )
 
 

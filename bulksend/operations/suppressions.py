@@ -58,7 +58,8 @@ def add_suppression(
 ) -> None:
     """Suppress a number or country until an instant, or for ever; queued messages included."""
     with database.write() as tx:
-        suppressions.add(tx, subject, scope=scope, reason=reason, source="operator", actor=actor, until=until)
+        asked = {subject: None}
+        suppressions.add(tx, asked, scope=scope, reason=reason, source="operator", actor=actor, until=until)
 
 
 def remove_suppressions(database: Database, subject: str, *, scope: str | None, actor: str, why: str) -> int:

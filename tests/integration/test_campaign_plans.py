@@ -92,7 +92,9 @@ class Desk:
             return work(tx, *args, **named)
 
     def suppress(self, phone: str) -> None:
-        self.write(suppressions.add, phone, scope="marketing", reason="STOP", source="stop word", actor="ada")
+        self.write(
+            suppressions.add, {phone: None}, scope="marketing", reason="STOP", source="stop word", actor="ada"
+        )
 
     def template(self, text: str = "Hi {{1}}", **more: Any) -> None:
         shape = read_shape([{"Type": "BODY", "Text": text}])

@@ -328,7 +328,13 @@ def test_a_suppressed_recipient_of_a_continuation_is_counted(desk: Desk) -> None
     id = desk.take("old", rows_of(0, 1)).campaign_id
     with desk.database.write() as tx:
         suppressions.add(
-            tx, person(1), scope="marketing", reason="STOP", source="operator", actor="ann", until=None
+            tx,
+            {person(1): None},
+            scope="marketing",
+            reason="STOP",
+            source="operator",
+            actor="ann",
+            until=None,
         )
     done = desk.take("new", rows_of(0, 3), into=id)
     assert (done.messages, done.suppressed) == (3, 1)

@@ -478,7 +478,7 @@ def test_on_unknown_resend_sends_an_unknown_message_once_more(ledger: Database, 
 def test_a_suppressed_recipient_gets_no_message(ledger: Database, tmp_path: Path) -> None:
     campaign = a_campaign(ledger, [number(1), number(2)])
     with ledger.write() as tx:
-        suppressions.add(tx, number(1), scope="marketing", reason="STOP", source="test", actor="t")
+        suppressions.add(tx, {number(1): None}, scope="marketing", reason="STOP", source="test", actor="t")
     with rig_of(ledger, tmp_path, []) as (rig, _):
         assert rig.run_until(campaign, ended) == {"accepted": 1, "suppressed": 1}
 

@@ -162,7 +162,7 @@ def test_a_thousand_messages_are_stored_in_one_request(api: Any) -> None:
 
 def test_a_suppressed_recipient_is_answered_so(api: Any) -> None:
     with api.ledger.write() as tx:
-        suppressions.add(tx, "447700900001", scope="all", reason="asked", source="test", actor="test")
+        suppressions.add(tx, {"447700900001": None}, scope="all", reason="asked", source="test", actor="test")
     assert api.post("/v1/messages", message()).json()["status"] == "suppressed"
 
 

@@ -48,7 +48,9 @@ def test_a_plan_is_shown_and_applied_once(api: Any) -> None:
 def test_what_changed_is_a_problem_with_each_fact(api: Any) -> None:
     made = api.post("/v1/plans", {**OPTIONS, "rows": rows(3)}).json()
     with api.ledger.write() as tx:
-        suppressions.add(tx, rows(1)[0]["to"], scope="marketing", reason="STOP", source="test", actor="test")
+        suppressions.add(
+            tx, {rows(1)[0]["to"]: None}, scope="marketing", reason="STOP", source="test", actor="test"
+        )
     refused = api.post(f"/v1/plans/{made['plan_id']}/apply")
     assert (refused.status_code, refused.json()["code"]) == (409, "plan_changed")
     told = {each["field"]: (each["value"], each["why"]) for each in refused.json()["errors"]}

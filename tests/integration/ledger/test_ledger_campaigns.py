@@ -186,7 +186,7 @@ def test_the_preview_of_a_retry_leaves_out_people_who_are_suppressed_by_now(desk
     campaign, ids = some_failed(desk, 5)
     for id in ids[1], ids[4]:
         suppressing = {"scope": "marketing", "reason": "STOP", "source": "stop word", "actor": "ada"}
-        desk.write(suppressions.add, desk.row(id)["recipient"], **suppressing)
+        desk.write(suppressions.add, {desk.row(id)["recipient"]: None}, **suppressing)
     preview = desk.read(preview_retry, campaign)
     assert (preview.send, preview.suppressed, preview.not_possible, preview.exact) == (3, 2, 0, True)
     found = desk.read(campaigns.get, campaign)
@@ -202,7 +202,7 @@ def test_a_quick_preview_of_a_retry_looks_at_some_and_counts_the_others_as_those
     campaign, ids = some_failed(desk, 5)
     by_stop_word = {"scope": "marketing", "reason": "STOP", "source": "stop word", "actor": "ada"}
     for id in ids[1], ids[4]:
-        desk.write(suppressions.add, desk.row(id)["recipient"], **by_stop_word)
+        desk.write(suppressions.add, {desk.row(id)["recipient"]: None}, **by_stop_word)
     preview = desk.read(preview_retry, campaign, is_quick=True)
     assert (preview.send, preview.suppressed, preview.not_possible, preview.exact) == (3, 2, 0, True)
     found = desk.read(campaigns.get, campaign)

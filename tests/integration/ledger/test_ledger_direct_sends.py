@@ -48,7 +48,9 @@ def test_a_key_of_another_message_is_a_conflict_with_its_id(desk: Any) -> None:
 
 
 def test_a_send_to_a_suppressed_recipient_is_stored_as_suppressed(desk: Any) -> None:
-    desk.write(suppressions.add, "447700900123", scope="all", reason="stop", source="hand", actor="ada")
+    desk.write(
+        suppressions.add, {"447700900123": None}, scope="all", reason="stop", source="hand", actor="ada"
+    )
     (taken,) = desk.send(desk.new_send())
     assert taken.status is Status.SUPPRESSED
     assert desk.status(taken.id) == "suppressed"
@@ -75,7 +77,9 @@ def test_a_late_repeat_still_returns_the_first_message(desk: Any) -> None:
 
 
 def test_each_send_of_a_group_gets_its_own_result(desk: Any) -> None:
-    desk.write(suppressions.add, "447700900999", scope="all", reason="stop", source="hand", actor="ada")
+    desk.write(
+        suppressions.add, {"447700900999": None}, scope="all", reason="stop", source="hand", actor="ada"
+    )
     known = desk.new_send(key="known")
     (first,) = desk.send(known)
     group = [

@@ -174,7 +174,7 @@ def test_a_person_who_got_it_under_one_form_of_its_number_is_reached(desk: Any) 
 
 def test_a_suppressed_person_is_left_out_by_that_and_counts_for_no_cap(desk: Any) -> None:
     named = {"scope": "marketing", "reason": "asked", "source": "hand", "actor": "ada"}
-    desk.write(suppressions.add, ADA, **named)
+    desk.write(suppressions.add, {ADA: None}, **named)
     other = blast(desk, ADA, BOB)
     campaign = blast(desk, ADA, BOB, exclusions=Exclusions(cap=Cap(1, DAY), exclude=(PeopleOf(other.id),)))
     assert errors(desk, campaign)[ADA] == "suppressed: asked"
@@ -183,7 +183,7 @@ def test_a_suppressed_person_is_left_out_by_that_and_counts_for_no_cap(desk: Any
 
 def test_a_cool_down_that_ends_before_a_message_is_due_does_not_stop_it(desk: Any) -> None:
     named = {"scope": "marketing", "reason": "131049", "source": "vendor", "actor": "worker"}
-    desk.write(suppressions.add, ADA, **named, until=desk.now() + DAY)
+    desk.write(suppressions.add, {ADA: None}, **named, until=desk.now() + DAY)
     assert left_out(desk, blast(desk, ADA, days=0.5)) == {ADA: "suppressed"}
     assert left_out(desk, blast(desk, ADA, days=1.5)) == {}
 
@@ -362,7 +362,7 @@ def test_consents_are_kept_by_person_and_none_is_overwritten(desk: Any) -> None:
     ]
     assert all(each.recorded_at >= now and each.suppressed is None for each in kept)
     named = {"scope": "marketing", "reason": "STOP", "source": "stop word", "actor": "ada"}
-    desk.write(suppressions.add, OLDER, **named)
+    desk.write(suppressions.add, {OLDER: None}, **named)
     assert {each.suppressed for each in desk.read(consents.page, subject=OLDER)} == {"marketing"}
 
 

@@ -236,7 +236,12 @@ def test_a_key_is_found_after_the_encryption_key_was_rotated(desk: Any) -> None:
 
 def test_a_suppressed_recipient_is_counted_and_never_ready(desk: Any) -> None:
     desk.write(
-        suppressions.add, "447700900123", scope="all", reason="asked us to stop", source="hand", actor="ada"
+        suppressions.add,
+        {"447700900123": None},
+        scope="all",
+        reason="asked us to stop",
+        source="hand",
+        actor="ada",
     )
     campaign = desk.campaign(Kind.OTP)
     taken = desk.take(campaign, desk.new_message(1, recipient="447700900123"))

@@ -53,10 +53,10 @@ OBSTACLES: dict[str, Callable[[Desk, str], object]] = {
     ),
     "a paused account": lambda desk, of: desk.write(pauses.pause_account, ACCOUNT, actor=ACTOR, why="money"),
     "a suppressed recipient": lambda desk, of: desk.write(
-        suppressions.add, "447700900002", scope="all", reason="asked", source="test", actor=ACTOR
+        suppressions.add, {"447700900002": None}, scope="all", reason="asked", source="test", actor=ACTOR
     ),
     "a suppressed country": lambda desk, of: desk.write(
-        suppressions.add, "country:GB", scope="all", reason="law", source="test", actor=ACTOR
+        suppressions.add, {"country:GB": None}, scope="all", reason="law", source="test", actor=ACTOR
     ),
 }
 

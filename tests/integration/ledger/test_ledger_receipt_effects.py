@@ -78,7 +78,9 @@ def test_a_receipt_acts_once_and_on_record(desk: Any, effects: ReceiptEffects) -
 def test_a_receipt_from_before_a_lift_suppresses_nothing(desk: Any, effects: ReceiptEffects) -> None:
     ((id, message_id),) = accepted(desk)
     person, before = desk.row(id)["recipient"], desk.now()
-    desk.write(suppressions.add, person, scope="marketing", reason="r", source=suppressions.SWITCH, actor="a")
+    desk.write(
+        suppressions.add, {person: None}, scope="marketing", reason="r", source=suppressions.SWITCH, actor="a"
+    )
     desk.write(suppressions.lift_own, person, source=suppressions.SWITCH, actor="receipts", why="resumed")
     failed(desk, message_id, "#131050", at=before)
     assert desk.write(effects.act)["suppressed"] == 0
@@ -180,7 +182,7 @@ def test_a_stop_word_is_lifted_by_a_word_only_while_nothing_else_suppresses(desk
     person = "447700900001"
 
     def stop(source: str) -> None:
-        desk.write(suppressions.add, person, scope="marketing", reason="r", source=source, actor="a")
+        desk.write(suppressions.add, {person: None}, scope="marketing", reason="r", source=source, actor="a")
 
     def start() -> int:
         return desk.write(suppressions.lift_own, person, source=suppressions.STOP_WORD, actor="a", why="w")

@@ -17,7 +17,7 @@ ADA, BOB = "447700900123", "12025550123"
 def add(desk: Any, subject: str, scope: str = "all", **named: Any) -> None:
     desk.write(
         suppressions.add,
-        subject,
+        {subject: None},
         **({"scope": scope, "reason": "stop", "source": "hand", "actor": "ada"} | named),
     )
 

@@ -153,7 +153,7 @@ def test_start_resumes_what_stop_stopped_and_nothing_else(desk: Desk, rules: Cal
     take(desk, rules, written("stop", "1"))
     take(desk, rules, written("start", "2"))
     assert stops(desk) == []
-    desk.write(suppressions.add, PERSON, scope="marketing", reason="r", source="hand", actor="ada")
+    desk.write(suppressions.add, {PERSON: None}, scope="marketing", reason="r", source="hand", actor="ada")
     take(desk, rules, written("stop", "3"))
     take(desk, rules, written("start", "4"))
     assert stops(desk) == [("marketing", "hand")]

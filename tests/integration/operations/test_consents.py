@@ -22,7 +22,7 @@ def test_a_report_has_every_consent_or_those_of_one_person(desk: Any) -> None:
     ]
     desk.take(campaign, *rows)
     named = {"scope": "all", "reason": "asked", "source": "hand", "actor": "ada"}
-    desk.write(suppressions.add, BOB, **named)
+    desk.write(suppressions.add, {BOB: None}, **named)
     found = desk.read(lambda tx: list(report(tx)))
     assert [(row["to"], row["consent_source"], row["suppressed"]) for row in found] == [
         (ADA, "=call", None),

@@ -106,7 +106,7 @@ def everything_about_a_person(desk: Any, places: Settings) -> list[str]:
     for each in (first, second, third):
         desk.write(campaigns.finish_intake, each.id)
     stop = {"scope": "marketing", "reason": f"+{NUMBER} wrote STOP", "source": "stop word", "actor": "ada"}
-    desk.write(suppressions.add, NUMBER, **stop)
+    desk.write(suppressions.add, {NUMBER: None}, **stop)
     desk.write(consents.record, str(first.id), [(NUMBER, Consent(f"form of +{NUMBER}", 1))], now=desk.now())
     desk.write(
         inbound.store,
@@ -248,7 +248,7 @@ def test_a_rehearsal_leaves_out_a_forgotten_person_who_is_suppressed(
     desk: Any, places: Settings, sqlite_template: Path, tmp_path: Path
 ) -> None:
     stop = {"scope": "marketing", "reason": "STOP", "source": "stop word", "actor": "ada"}
-    desk.write(suppressions.add, NUMBER, **stop)
+    desk.write(suppressions.add, {NUMBER: None}, **stop)
     assert ask(desk, places).is_complete
     shutil.copyfile(sqlite_template, tmp_path / "rehearsal.db")
     with closing(Database(f"sqlite:///{tmp_path}/rehearsal.db")) as rehearsal:
@@ -260,10 +260,10 @@ def test_a_rehearsal_leaves_out_a_forgotten_person_who_is_suppressed(
 
 def test_a_suppression_of_a_forgotten_person_is_lifted_by_the_number(desk: Any, places: Settings) -> None:
     stop = {"scope": "marketing", "reason": "STOP", "source": "stop word", "actor": "ada"}
-    desk.write(suppressions.add, NUMBER, **stop)
+    desk.write(suppressions.add, {NUMBER: None}, **stop)
     assert ask(desk, places).suppressed == ["marketing"]
     # A second one, in clear, joins the first at the next erasure.
-    desk.write(suppressions.add, NUMBER, until=desk.now() + 10**9, **stop)
+    desk.write(suppressions.add, {NUMBER: None}, until=desk.now() + 10**9, **stop)
     ask(desk, places)
     (kept,) = desk.read(suppressions.page)
     assert (kept.subject[0], kept.until) == ("#", None)
@@ -275,7 +275,7 @@ def test_all_forms_of_a_number_are_one_person(desk: Any, places: Settings) -> No
     old, new = "551187654321", "5511987654321"
     campaign = desk.campaign()
     ids = desk.take(campaign, desk.new_message(1, recipient=old)).ready
-    desk.write(suppressions.add, old, scope="all", reason="asked", source="operator", actor="ada")
+    desk.write(suppressions.add, {old: None}, scope="all", reason="asked", source="operator", actor="ada")
     assert ask(desk, places, new).erased["messages"] == 1
     assert desk.row(ids[0])["recipient"] == ""
     with desk.database.read() as tx:

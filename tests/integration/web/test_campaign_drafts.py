@@ -109,7 +109,9 @@ def test_a_file_becomes_a_plan_and_the_plan_a_campaign_once(web: Web) -> None:
 def test_what_changed_since_is_shown_before_and_now_and_planned_again(web: Web) -> None:
     plan = planned(web)
     with web.api.ledger.write() as tx:
-        suppressions.add(tx, "447700900124", scope="marketing", reason="STOP", source="test", actor="test")
+        suppressions.add(
+            tx, {"447700900124": None}, scope="marketing", reason="STOP", source="test", actor="test"
+        )
     refused = web.post(f"{plan}/send", {"count": "2"}, Role.SENDER)
     assert (refused.status_code, count(web.api, "campaigns")) == (409, 0)
     rows = Html(refused.text).rows(".//*[@class='changed']//tbody/tr")
