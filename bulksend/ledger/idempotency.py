@@ -150,18 +150,10 @@ class OneTransaction(Database):
 
     @contextmanager
     def write(self, *, durable: bool = True) -> Iterator[Connection]:
-        """A part of the transaction; it always ends durable."""
+        """A part of the transaction, which sees what was written in it and always ends durable."""
         yield self._tx
 
-    @contextmanager
-    def read(self) -> Iterator[Connection]:
-        """A part of the transaction, which sees what was written in it."""
-        yield self._tx
-
-    @contextmanager
-    def autocommit(self) -> Iterator[Connection]:
-        """A part of the transaction."""
-        yield self._tx
+    read = autocommit = write
 
     def retrying(
         self,
