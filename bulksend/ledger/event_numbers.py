@@ -8,27 +8,20 @@ from __future__ import annotations
 
 from itertools import takewhile
 
-from sqlalchemy import ColumnElement, Connection, delete, select, update
+from sqlalchemy import ColumnElement, Connection, delete, select
 
 from bulksend.errors import EventsGone, InvalidValue
+from bulksend.ledger import installation
 from bulksend.ledger.bulk_parameters import statement
 from bulksend.ledger.clock import read_clock
 from bulksend.ledger.database import Database, prefer_indexes
-from bulksend.ledger.schema import events, installation
+from bulksend.ledger.schema import events
 
 #: How many rows get their numbers in one transaction.
 NUMBERED_AT_ONCE = 5_000
 #: Centuries of events; 9,000 times as many fit into a number of JSON.
 SKIPPED = 10**12
 _NUMBERED = "events_numbered"
-# With indexes only: statistics may say that most rows have no number yet.
-_LAST = """
-SELECT value, set_config('enable_seqscan', 'off', true) FROM installation WHERE name = 'events_numbered' FOR UPDATE
-"""
-_FIRST = """
-INSERT INTO installation (name, value)
-SELECT 'events_numbered', convert_to(CAST(COALESCE(max(seq), 0) AS text), 'UTF8') FROM events ON CONFLICT DO NOTHING
-"""
 # The window counts in the order of writing, so the events of one message keep their order: its later change waited
 # for the commit of the earlier one before it wrote.
 _NUMBER = """
@@ -51,6 +44,8 @@ def number_committed(tx: Connection, most: int = NUMBERED_AT_ONCE) -> int:
     """
     if tx.dialect.name == "sqlite" or not _has_fresh(tx):
         return 0
+    # With indexes only: statistics may say that most rows have no number yet.
+    prefer_indexes(tx)
     # The lock is a statement of its own: the next one sees what was committed while this one waited.
     last = _locked_last(tx)
     highest, rows = tx.execute(statement(_NUMBER), {"last": last, "most": most}).one()
@@ -61,16 +56,11 @@ def number_committed(tx: Connection, most: int = NUMBERED_AT_ONCE) -> int:
 
 def _locked_last(tx: Connection) -> int:
     """The highest number that was given on PostgreSQL; no other transaction gives one until this one ends."""
-    found = tx.execute(statement(_LAST)).scalar()
-    if found is None:
-        tx.execute(statement(_FIRST))
-        found = tx.execute(statement(_LAST)).scalar_one()
-    return int(bytes(found))
+    return int(installation.locked(tx, _NUMBERED, b"0"))
 
 
 def _set_last(tx: Connection, number: int) -> None:
-    numbered = update(installation).where(installation.c.name == _NUMBERED)
-    tx.execute(numbered.values(value=str(number).encode()))
+    installation.put(tx, _NUMBERED, str(number).encode())
 
 
 def skip_numbers(tx: Connection) -> None:
@@ -114,8 +104,7 @@ def newest(tx: Connection) -> int:
         # Also after its row was deleted.
         given = "SELECT seq FROM sqlite_sequence WHERE name = 'events'"
         return int(tx.execute(statement(given)).scalar() or 0)
-    found = tx.execute(select(installation.c.value).where(installation.c.name == _NUMBERED)).scalar()
-    return 0 if found is None else int(bytes(found))
+    return int(installation.get(tx, _NUMBERED) or 0)
 
 
 def oldest(tx: Connection) -> int:

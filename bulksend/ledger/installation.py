@@ -22,6 +22,15 @@ def get(tx: Connection, name: str) -> bytes | None:
     return None if found is None else bytes(found)
 
 
+def kept(tx: Connection, name: str, first: bytes) -> bytes:
+    """The value of that name, which is ``first`` where there was none. Raises RuntimeError where it cannot be read."""
+    tx.execute(insert_if_new(tx, installation).values(name=name, value=first))
+    value = get(tx, name)
+    if value is None:
+        raise RuntimeError(f"the value of {name} was inserted and cannot be read")
+    return value
+
+
 def locked(tx: Connection, name: str, first: bytes) -> bytes:
     """The value of that name, which other transactions do not lock or change until the end of this one.
 
@@ -30,7 +39,7 @@ def locked(tx: Connection, name: str, first: bytes) -> bytes:
     held = select(installation.c.value).where(installation.c.name == name).with_for_update()
     found = tx.execute(held).scalar()
     if found is None:
-        tx.execute(insert_if_new(tx, installation).values(name=name, value=first))
+        kept(tx, name, first)
         found = tx.execute(held).scalar_one()
     return bytes(found)
 
@@ -59,14 +68,10 @@ def note_alive(tx: Connection, process: str, host: str) -> None:
 
 def last_alive(tx: Connection, process: str, host: str | None = None) -> int | None:
     """When such a process, of that host or of any, last did its work (ms); None where none did for a day."""
-    if host is not None:
-        found = get(tx, _sign(process, host))
-    else:
-        signs = installation.c.name.startswith(f"{process}:", autoescape=True)
-        found = tx.execute(
-            select(installation.c.value).where(signs).order_by(installation.c.value.desc()).limit(1)
-        ).scalar()
-    return None if found is None else int(bytes(found))
+    if host is None:
+        return max(signs(tx, process).values(), default=None)
+    found = get(tx, _sign(process, host))
+    return None if found is None else int(found)
 
 
 def signs(tx: Connection, process: str) -> dict[str, int]:
@@ -87,19 +92,9 @@ def limiter_key(database: Database) -> bytes:
     It is kept in the ledger, so that all processes use the same one and a copy of Redis reveals no number.
     Raises LedgerUnreachable when the ledger does not answer.
     """
-
     # Usually the key exists, and no write transaction is needed.
     with contextlib.suppress(DBAPIError), database.read() as tx:
         key = get(tx, _LIMITER_KEY)
         if key is not None:
             return key
-
-    def make(tx: Connection) -> bytes:
-        values = {"name": _LIMITER_KEY, "value": os.urandom(32)}
-        tx.execute(insert_if_new(tx, installation).values(**values))
-        made = get(tx, _LIMITER_KEY)
-        if made is None:
-            raise RuntimeError("the limiter's key was inserted and cannot be read")
-        return made
-
-    return database.retrying(make)
+    return database.retrying(lambda tx: kept(tx, _LIMITER_KEY, os.urandom(32)))

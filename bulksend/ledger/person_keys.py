@@ -12,7 +12,6 @@ from weakref import WeakKeyDictionary
 from sqlalchemy import Connection, Pool
 
 from bulksend.ledger import installation
-from bulksend.ledger.database import insert_if_new
 from bulksend.ledger.schema import installation as values
 
 NAME = "person_hash_key"
@@ -31,15 +30,11 @@ def person_key(tx: Connection) -> bytes | None:
 
 
 def make_person_key(tx: Connection, copied: bytes | None = None) -> bytes:
-    """The key, made where the ledger has none. ``tx`` writes. Raises RuntimeError where it cannot be read again.
+    """The key, made where the ledger has none. ``tx`` writes.
 
     ``copied`` is another ledger's, for one that has no forgotten person yet and gets the hashes of that one.
     """
     if copied is not None:
         tx.execute(values.delete().where(values.c.name == NAME))
-    tx.execute(insert_if_new(tx, values).values(name=NAME, value=copied or os.urandom(32)))
-    key = installation.get(tx, NAME)
-    if key is None:
-        raise RuntimeError("the key of persons was inserted and cannot be read")
-    _known[tx.engine.pool] = key
+    key = _known[tx.engine.pool] = installation.kept(tx, NAME, copied or os.urandom(32))
     return key

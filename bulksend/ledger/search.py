@@ -23,12 +23,12 @@ from sqlalchemy import (
 )
 
 from bulksend.errors import InvalidInput
-from bulksend.ledger import counters
+from bulksend.ledger import counters, installation
 from bulksend.ledger.campaigns import DIRECT_PREFIX
 from bulksend.ledger.database import among, prefer_indexes
 from bulksend.ledger.ids import NEAR_MS, instant_of, is_id, lowest_at
 from bulksend.ledger.in_flight import has_status, shown
-from bulksend.ledger.schema import attempts, campaigns, installation, messages, receipts
+from bulksend.ledger.schema import attempts, campaigns, messages, receipts
 from bulksend.messaging.audience import Audience
 from bulksend.messaging.masking import mask_digits
 from bulksend.messaging.number_forms import number_forms
@@ -327,8 +327,8 @@ def _intake_range(tx: Connection, since: int | None, until: int | None) -> Itera
 
 def _near_since(tx: Connection) -> int | None:
     """Since when (ms) ids follow the ledger's clock; None where that is not on record."""
-    found = tx.execute(select(installation.c.value).where(installation.c.name == _NEAR_SINCE)).scalar()
-    return None if found is None else int(bytes(found))
+    found = installation.get(tx, _NEAR_SINCE)
+    return None if found is None else int(found)
 
 
 def export(
