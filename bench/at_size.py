@@ -185,7 +185,7 @@ def chores(of: Picked) -> dict[str, list[Ask]]:
         "rescue": [lambda tx: leases.rescue(tx, resend_wait_ms=600_000)],
         "expire": [due.expire],
         "cancel stragglers": [campaign_control.end_cancelled],
-        "match receipts that came early": [receipts.match_orphans],
+        "match receipts that came early": [receipts.Orphans().match],
         "finish campaigns": [campaigns.finish_ended],
         "reopen campaigns": [campaigns.reopen_waiting],
         "what is due": [lambda tx: due.due_messages(tx, of.big, 800)],

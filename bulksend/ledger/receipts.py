@@ -13,7 +13,7 @@ from sqlalchemy import Connection, RowMapping, select
 
 from bulksend.ledger.bulk_parameters import bound, statement, storable, table
 from bulksend.ledger.clock import now_sql, read_clock
-from bulksend.ledger.database import among
+from bulksend.ledger.database import among, newest_first
 from bulksend.ledger.endings import MAY_HAVE, WIPED_PAYLOAD, apply_evidence, listed, undelivered_status
 from bulksend.ledger.ids import new_id
 from bulksend.ledger.receipt_matching import Match, find_messages
@@ -56,11 +56,6 @@ class Taken(NamedTuple):
     delays: Sequence[Delay] = ()
 
 
-def take(tx: Connection, incoming: Sequence[Receipt]) -> int:
-    """Store each receipt once and apply it to its message. Returns how many were new."""
-    return take_all(tx, incoming).added
-
-
 _STORE_COLUMNS = {
     "id": "uuid",
     "message_id": "text",
@@ -85,8 +80,11 @@ RETURNING CAST(message_pk AS text) AS message
 """
 
 
-def take_all(tx: Connection, incoming: Sequence[Receipt]) -> Taken:
-    """``take`` for thousands at once: each statement is about all of them, and a message is written once."""
+def take(tx: Connection, incoming: Sequence[Receipt]) -> Taken:
+    """Store each receipt once and apply it to its message.
+
+    Each statement is about all of them, thousands, and a message is written once.
+    """
     if not incoming:
         return Taken(0, 0)
     each = _cleaned(incoming)
@@ -129,21 +127,14 @@ def _cleaned(incoming: Iterable[Receipt]) -> list[Receipt]:
     ]
 
 
-_SHOWN = [
-    receipts.c[name]
-    for name in (
-        *("id", "message_id", "message_pk", "status", "at", "received_at", "code", "why", "aliases"),
-    )
-]
+_SHOWN = [receipts.c[name] for name in _STORE_COLUMNS]
 
 
 def newest(tx: Connection, *, orphans: bool, limit: int, before: str | None = None) -> list[RowMapping]:
     """The newest receipts, or those whose message is not known; ``before`` is the id of the last one seen."""
-    rows = select(*_SHOWN).order_by(receipts.c.id.desc()).limit(limit)
+    rows = newest_first(select(*_SHOWN), receipts.c.id, limit, before)
     if orphans:
         rows = rows.where(receipts.c.message_pk.is_(None))
-    if before is not None:
-        rows = rows.where(receipts.c.id < before)
     return list(tx.execute(rows).mappings())
 
 
@@ -180,11 +171,6 @@ class Orphans:
         walked = tx.execute(here.order_by(receipts.c.id)).all()
         self.after = str(walked[-1].id) if len(walked) == limit else None
         return _link(tx, {row.id: row for row in (*newest, *walked)}.values())
-
-
-def match_orphans(tx: Connection, limit: int = 1000) -> int:
-    """Match receipts that came before the MessageId of their message was stored. Returns how many messages matched."""
-    return Orphans().match(tx, limit).matched
 
 
 def _link(tx: Connection, orphans: Iterable[Any]) -> Taken:
@@ -266,18 +252,8 @@ def _apply(tx: Connection, newest: Mapping[str, str | None]) -> list[Delay]:
 
     Returns the delays of those that were not delivered before.
     """
-    rows = tx.execute(
-        select(
-            receipts.c.message_pk,
-            receipts.c.status,
-            receipts.c.at,
-            receipts.c.message_id,
-            receipts.c.code,
-            receipts.c.why,
-        )
-        .where(among(tx, receipts.c.message_pk, list(newest)))
-        .order_by(receipts.c.at.desc())
-    ).all()
+    theirs = select(*_SHOWN).where(among(tx, receipts.c.message_pk, list(newest)))
+    rows = tx.execute(theirs.order_by(receipts.c.at.desc())).all()
     told: dict[str, list[Any]] = {id: [] for id in newest}
     for row in rows:
         told[str(row.message_pk)].append(row)

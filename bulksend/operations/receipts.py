@@ -140,7 +140,7 @@ def _apply_unread(tx: Connection, groups: Sequence[Group], read: Read, rules: Ca
 
 def _apply(tx: Connection, read: Read, rules: CallbackRules) -> None:
     # Set, and not added to: the transaction may be repeated.
-    read.delays = receipts.take_all(tx, read.receipts).delays
+    read.delays = receipts.take(tx, read.receipts).delays
     rules.apply(tx, read.inbound, read.notices)
 
 

@@ -301,7 +301,7 @@ class Desk:
     receipts_of = staticmethod(messages.receipts_of)
 
     def receive(self, *incoming: receipts.Receipt) -> int:
-        return self.write(receipts.take, incoming)
+        return int(self.write(receipts.take, incoming).added)
 
     # -- looking ---------------------------------------------------------------------------------------
 

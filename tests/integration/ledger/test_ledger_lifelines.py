@@ -284,7 +284,7 @@ class Lifelines(RuleBasedStateMachine):
             leases.close_ended(tx)
             due.expire(tx)
             campaign_control.end_cancelled(tx)
-            receipts.match_orphans(tx)
+            receipts.Orphans().match(tx)
             campaigns.finish_ended(tx)
 
         self.desk.write(round_)

@@ -166,7 +166,7 @@ def test_a_receipt_of_an_unknown_message_acts_when_its_message_is_found(
     (id,) = desk.queued()
     (opening,) = desk.sent(desk.lease(), [id])
     desk.settle(opening, Accepted("mid-early", "rid"), evidence=Evidence(200, 0, message_id="mid-early"))
-    desk.write(receipts.match_orphans)
+    desk.write(receipts.Orphans().match)
     assert desk.write(effects.act)["suppressed"] == 1
 
 

@@ -76,7 +76,7 @@ def test_one_for_a_message_nobody_knows_is_kept_and_moves_nothing(desk: Any) -> 
     id = accepted(desk)
     assert desk.receive(Receipt("mid-of-somebody-else", "failed", 5)) == 1
     assert desk.status(id) == "accepted"
-    assert desk.write(receipts.match_orphans) == 0
+    assert desk.write(receipts.Orphans().match).matched == 0
 
 
 def test_one_that_comes_before_the_answer_to_its_own_send_is_applied_after_it(desk: Any) -> None:
@@ -85,9 +85,9 @@ def test_one_that_comes_before_the_answer_to_its_own_send_is_applied_after_it(de
     desk.receive(DELIVERED)
     assert desk.status(id) == "sending"
     desk.settle(opening, Accepted("mid-1", "rid"), evidence=Evidence(200, 0, message_id="mid-1"))
-    assert desk.write(receipts.match_orphans) == 1
+    assert desk.write(receipts.Orphans().match).matched == 1
     assert (desk.status(id), desk.row(id)["delivered_at"]) == ("delivered", 20)
-    assert desk.write(receipts.match_orphans) == 0
+    assert desk.write(receipts.Orphans().match).matched == 0
 
 
 def unclear(desk: Any, request_id: str = "", **decided: Any) -> str:
@@ -216,7 +216,7 @@ def test_one_finds_an_earlier_attempt_by_its_message_id_alone(
     if late:
         desk.settle(first, Accepted("mid-1", "rid-1"), evidence=Evidence(200, 0, message_id="mid-1"))
     desk.receive(receipt)
-    assert desk.write(receipts.match_orphans) == 0, "it is none"
+    assert desk.write(receipts.Orphans().match).matched == 0, "it is none"
     assert desk.status(id) == (receipt.status if receipt in (DELIVERED, READ) else "accepted")
     desk.receive(Receipt("mid-2", "failed", 60, "131026", "not on WhatsApp"))
     # That the vendor took the first one does not make its odd answer a clear one.
@@ -298,10 +298,10 @@ def test_one_that_overtakes_an_answer_which_a_rescue_overtook_as_well(
     desk.lapse(lease)
     for step in (desk.rescue, lambda: desk.receive(receipt))[:: 1 if rescued_first else -1]:
         step()
-    desk.write(receipts.match_orphans)
+    desk.write(receipts.Orphans().match)
     assert desk.status(id) == "unknown"  # nobody knows yet whose that MessageId is
     desk.settle(opening, Accepted("mid-1", "rid"), evidence=Evidence(200, 0, message_id="mid-1"))
-    desk.write(receipts.match_orphans)
+    desk.write(receipts.Orphans().match)
     assert desk.status(id) == status
     assert desk.broken() == {}
 

@@ -459,7 +459,7 @@ ACTS: dict[str, tuple[Callable[..., object], str]] = {
     ),
     "finish": (lambda tx: campaigns.finish_ended(tx), "campaign_counts"),
     "days": (lambda tx: suppressions.days_with_code(tx, ["1"], 1), "ix_messages_recipient_id"),
-    "orphans": (lambda tx: receipts.match_orphans(tx), "receipts"),
+    "orphans": (lambda tx: receipts.Orphans().match(tx), "receipts"),
 }
 
 

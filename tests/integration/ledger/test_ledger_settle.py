@@ -358,7 +358,7 @@ def test_what_a_person_took_for_accepted_gets_its_message_id_for_receipts_to_fin
     desk.receive(Receipt("mid-1", "delivered", 20))
     desk.settle(opening, ACCEPTED)
     assert desk.row(id)["message_id"] == "mid-1"
-    desk.write(receipts.match_orphans)
+    desk.write(receipts.Orphans().match)
     assert desk.status(id) == "delivered"
     assert desk.broken() == {}
 

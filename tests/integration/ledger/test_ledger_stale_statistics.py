@@ -233,7 +233,7 @@ def lapsed(tx: Connection, of: Ledger) -> object:
 
 def orphaned(tx: Connection, of: Ledger) -> object:
     receipts.take(tx, [Receipt(f"mid-of-nobody-{n}", "read", 1) for n in range(BATCH)])
-    return receipts.match_orphans(tx)
+    return receipts.Orphans().match(tx)
 
 
 def delivered(tx: Connection, of: Ledger) -> object:

@@ -105,7 +105,7 @@ def test_whoever_is_first_the_vendors_word_is_the_last(desk: Any, as_: str) -> N
         the_answers(desk, openings),
         the_receipts(desk, openings[::2]),
     )
-    desk.write(receipts.match_orphans)
+    desk.write(receipts.Orphans().match)
     assert [desk.status(id) for id in ids] == ["delivered", "accepted"] * (MANY // 2)
     # On record is what the person did, and nothing that they came too late for.
     assert desk.scalar("SELECT count(*) FROM acts WHERE scope = 'message'") == len(settled)

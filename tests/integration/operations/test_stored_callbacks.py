@@ -176,7 +176,7 @@ def test_an_orphan_is_shown_until_its_message_is_known(desk: Any) -> None:
     desk.settle(
         opening, Accepted("mid-early", "rid-early"), evidence=Evidence(200, 0, message_id="mid-early")
     )
-    assert desk.write(receipts.match_orphans) == 1
+    assert desk.write(receipts.Orphans().match).matched == 1
     assert desk.status(id) == "delivered"
     assert list_receipts(desk.database, desk.cipher, state="orphan").items == []
     assert len(list_receipts(desk.database, desk.cipher).items) == 1
@@ -197,7 +197,7 @@ def test_early_ones_that_say_the_same_under_different_ids_all_find_their_message
         Accepted("mid-two", "rid-two"),
         evidence=Evidence(200, 0, request_id="rid-two", message_id="mid-two"),
     )
-    assert desk.write(receipts.match_orphans) == 1
+    assert desk.write(receipts.Orphans().match).matched == 1
     assert (desk.status(id), len(desk.read(messages.receipts_of, id))) == ("delivered", 3)
     assert list_receipts(desk.database, desk.cipher, state="orphan").items == []
 
