@@ -9,6 +9,7 @@ from sqlalchemy import Connection, insert, select, update
 from bulksend.ledger import operator_log, revocation
 from bulksend.ledger.bulk_parameters import storable
 from bulksend.ledger.clock import current_ms
+from bulksend.ledger.database import first
 from bulksend.ledger.schema import api_keys
 from bulksend.messaging.units import format_instant
 
@@ -75,8 +76,7 @@ def add(
 
 def get(tx: Connection, id: str) -> ApiKey | None:
     """One key; None where there is none of that id."""
-    row = tx.execute(select(api_keys).where(api_keys.c.id == id)).mappings().one_or_none()
-    return None if row is None else ApiKey(**row)
+    return first(tx, select(api_keys).where(api_keys.c.id == id), ApiKey)
 
 
 def all_keys(tx: Connection) -> list[ApiKey]:

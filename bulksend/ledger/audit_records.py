@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
-from sqlalchemy import Connection, RowMapping, delete, insert, select
+from sqlalchemy import Connection, insert, select
 
 from bulksend.ledger.audit import Finding, Report
 from bulksend.ledger.audit_rules import RULES
 from bulksend.ledger.bulk_parameters import storable
 from bulksend.ledger.clock import current_ms
-from bulksend.ledger.database import among
+from bulksend.ledger.database import delete_found, first
 from bulksend.ledger.ids import new_id
 from bulksend.ledger.schema import audits
 
@@ -52,42 +52,28 @@ def keep(tx: Connection, report: Report, *, campaign_id: str | None, actor: str,
         )
     )
     same = audits.c.campaign_id.is_(None) if campaign_id is None else audits.c.campaign_id.is_not(None)
-    old: Sequence[str] = list(
-        tx.scalars(select(audits.c.id).where(same).order_by(audits.c.ended_at.desc()).offset(KEPT))
-    )
-    if old:
-        tx.execute(delete(audits).where(among(tx, audits.c.id, old)))
+    old = select(audits.c.id).where(same).order_by(audits.c.ended_at.desc()).offset(KEPT)
+    delete_found(tx, audits.c.id, old)
 
 
 def newest(tx: Connection) -> Result | None:
     """The newest audit of the whole ledger; None where none is kept."""
     whole = select(audits).where(audits.c.campaign_id.is_(None))
-    row = tx.execute(whole.order_by(audits.c.ended_at.desc()).limit(1)).mappings().first()
-    return None if row is None else _result(row)
+    return first(tx, whole.order_by(audits.c.ended_at.desc()).limit(1), _made)
 
 
 def newest_first(tx: Connection) -> list[Result]:
     """All that are kept, of the whole ledger and of campaigns."""
     every = select(audits).order_by(audits.c.ended_at.desc(), audits.c.id.desc())
-    return [_result(row) for row in tx.execute(every).mappings()]
+    return [_made(**row) for row in tx.execute(every).mappings()]
 
 
-def _result(row: RowMapping) -> Result:
+def _made(counts: str, findings: str, **rest: Any) -> Result:
     found = [
         # A rule that a later version does not have any more has no promise.
         Finding(
             each["rule"], _PROMISES.get(each["rule"], ""), each["checked"], each["broken"], each["offenders"]
         )
-        for each in json.loads(row["findings"])
+        for each in json.loads(findings)
     ]
-    report = Report(found, json.loads(row["counts"]))
-    campaign = row["campaign_id"]
-    return Result(
-        str(row["id"]),
-        None if campaign is None else str(campaign),
-        row["ended_at"],
-        row["took_ms"],
-        row["actor"],
-        row["broken"],
-        report,
-    )
+    return Result(report=Report(found, json.loads(counts)), **rest)

@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import Connection, delete, func, or_, select, tuple_
+from sqlalchemy import Connection, Select, delete, func, or_, select, tuple_
 
 from bulksend.ledger import counters
 from bulksend.ledger.campaigns import ACTIVE, DIRECT_PREFIX
 from bulksend.ledger.clock import current_ms, read_clock
-from bulksend.ledger.database import among, dialect_insert, rows_changed
+from bulksend.ledger.database import among, dialect_insert, first, rows_changed
 from bulksend.ledger.ids import lowest_at
 from bulksend.ledger.schema import campaign_minutes, campaigns
 from bulksend.messaging.states import CampaignStatus
@@ -72,8 +73,7 @@ def of(tx: Connection, campaign_id: str, *, after: int | None = None, limit: int
     query = select(campaign_minutes).where(campaign_minutes.c.campaign_id == campaign_id)
     if after is not None:
         query = query.where(campaign_minutes.c.minute > after)
-    rows = tx.execute(query.order_by(campaign_minutes.c.minute).limit(limit)).mappings()
-    return [Minute(row["minute"], json.loads(row["statuses"]), row["attempts"]) for row in rows]
+    return _minutes(tx, query.order_by(campaign_minutes.c.minute).limit(limit))
 
 
 def condensed(tx: Connection, campaign_id: str, points: int) -> tuple[int, list[Minute]]:
@@ -94,25 +94,14 @@ def condensed(tx: Connection, campaign_id: str, points: int) -> tuple[int, list[
     step = -(-minutes // points) * MINUTE_MS
     within = mine & c.minute.between(first, last)
     newest = select(func.max(c.minute)).where(within).group_by((c.minute - first) // step)
-    rows = tx.execute(
-        select(campaign_minutes).where(mine, c.minute.in_(newest)).order_by(c.minute)
-    ).mappings()
-    return step, [Minute(row["minute"], json.loads(row["statuses"]), row["attempts"]) for row in rows]
+    return step, _minutes(tx, select(campaign_minutes).where(mine, c.minute.in_(newest)).order_by(c.minute))
 
 
 def before(tx: Connection, campaign_id: str, minute: int) -> Minute | None:
     """The newest kept minute up to ``minute``; None where there is none."""
-    row = (
-        tx.execute(
-            select(campaign_minutes)
-            .where(campaign_minutes.c.campaign_id == campaign_id, campaign_minutes.c.minute <= minute)
-            .order_by(campaign_minutes.c.minute.desc())
-            .limit(1)
-        )
-        .mappings()
-        .first()
-    )
-    return None if row is None else Minute(row["minute"], json.loads(row["statuses"]), row["attempts"])
+    c = campaign_minutes.c
+    kept = select(campaign_minutes).where(c.campaign_id == campaign_id, c.minute <= minute)
+    return first(tx, kept.order_by(c.minute.desc()).limit(1), _made)
 
 
 def delete_old(tx: Connection, limit: int = 2000) -> int:
@@ -125,20 +114,16 @@ def delete_old(tx: Connection, limit: int = 2000) -> int:
 
 
 def _newest_of(tx: Connection, ids: Sequence[str]) -> dict[str, Minute]:
-    newest = (
-        select(campaign_minutes.c.campaign_id, func.max(campaign_minutes.c.minute).label("minute"))
-        .where(among(tx, campaign_minutes.c.campaign_id, ids))
-        .group_by(campaign_minutes.c.campaign_id)
-        .subquery()
-    )
-    rows = tx.execute(
-        select(campaign_minutes).join(
-            newest,
-            (campaign_minutes.c.campaign_id == newest.c.campaign_id)
-            & (campaign_minutes.c.minute == newest.c.minute),
-        )
-    ).mappings()
-    return {
-        str(row["campaign_id"]): Minute(row["minute"], json.loads(row["statuses"]), row["attempts"])
-        for row in rows
-    }
+    c = campaign_minutes.c
+    newest = select(c.campaign_id, func.max(c.minute)).where(among(tx, c.campaign_id, ids))
+    key = tuple_(c.campaign_id, c.minute)
+    rows = tx.execute(select(campaign_minutes).where(key.in_(newest.group_by(c.campaign_id)))).mappings()
+    return {row["campaign_id"]: _made(**row) for row in rows}
+
+
+def _minutes(tx: Connection, query: Select[Any]) -> list[Minute]:
+    return [_made(**row) for row in tx.execute(query).mappings()]
+
+
+def _made(campaign_id: str, minute: int, statuses: str, attempts: int) -> Minute:
+    return Minute(minute, json.loads(statuses), attempts)

@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Connection, RowMapping, Select, false, fun
 from bulksend.errors import CampaignNotFound
 from bulksend.ledger import counters
 from bulksend.ledger.clock import current_ms
-from bulksend.ledger.database import among
+from bulksend.ledger.database import among, first, newest_first
 from bulksend.ledger.ids import is_id
 from bulksend.ledger.schema import campaigns, refusals
 from bulksend.messaging.canary import CanaryState
@@ -103,16 +103,15 @@ class Campaign(CampaignOptions):
 
 def by_key(tx: Connection, key: str) -> Campaign | None:
     """The campaign of an idempotency key, None where there is none."""
-    row = tx.execute(select(campaigns).where(campaigns.c.key == key)).mappings().one_or_none()
-    return _from_row(row) if row is not None else None
+    return first(tx, select(campaigns).where(campaigns.c.key == key), _made)
 
 
 def get(tx: Connection, id: str) -> Campaign:
     """The campaign of an id. Raises CampaignNotFound when there is none."""
-    row = tx.execute(select(campaigns).where(campaigns.c.id == id)).mappings().one_or_none()
-    if row is None:
+    found = first(tx, select(campaigns).where(campaigns.c.id == id), _made)
+    if found is None:
         raise CampaignNotFound(f"there is no campaign {id}; `bulksend campaigns list` shows them")
-    return _from_row(row)
+    return found
 
 
 def find(tx: Connection, name_or_id: str) -> Campaign:
@@ -180,9 +179,7 @@ def newest(
 
     ``within``: a part of the name, in either case.
     """
-    query = select(campaigns).order_by(campaigns.c.id.desc()).limit(limit)
-    if before is not None:
-        query = query.where(campaigns.c.id < before)
+    query = newest_first(select(campaigns), campaigns.c.id, limit, before)
     for column, wanted in (("status", status), ("kind", kind), ("sender", sender)):
         if wanted is not None:
             query = query.where(campaigns.c[column] == str(wanted))
@@ -317,14 +314,14 @@ def reopen(tx: Connection, ids: Sequence[str]) -> None:
 
 def read_all(tx: Connection, query: Select[Any]) -> list[Campaign]:
     """The campaigns that a query of whole rows finds."""
-    return [_from_row(row) for row in tx.execute(query).mappings()]
+    return [_made(**row) for row in tx.execute(query).mappings()]
 
 
-def _from_row(row: RowMapping) -> Campaign:
-    values = dict(row)
-    values["kind"] = Kind(values["kind"])
-    values["status"] = CampaignStatus(values["status"])
-    values["on_unknown"] = OnUnknown(values["on_unknown"])
-    if values["canary_state"] is not None:
-        values["canary_state"] = CanaryState(values["canary_state"])
-    return Campaign(**values)
+def _made(kind: str, status: str, on_unknown: str, canary_state: str | None, **rest: Any) -> Campaign:
+    return Campaign(
+        kind=Kind(kind),
+        status=CampaignStatus(status),
+        on_unknown=OnUnknown(on_unknown),
+        canary_state=None if canary_state is None else CanaryState(canary_state),
+        **rest,
+    )

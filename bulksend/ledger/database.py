@@ -12,14 +12,17 @@ from typing import Any, TypeVar
 
 from sqlalchemy import (
     ARRAY,
+    Column,
     ColumnElement,
     Connection,
     Executable,
+    Select,
     Table,
     Text,
     Uuid,
     any_,
     bindparam,
+    delete,
     func,
     select,
 )
@@ -53,6 +56,29 @@ def among(tx: Connection, column: ColumnElement[Any], values: Sequence[str]) -> 
         return column.in_(select(each.c.value))
     item = Uuid(as_uuid=False) if isinstance(column.type, Uuid) else Text()
     return column == any_(bindparam(None, list(values), ARRAY(item)))
+
+
+def first(tx: Connection, query: Select[Any], made: Callable[..., T]) -> T | None:
+    """The first row that a query finds, as what ``made`` makes of its columns; None where there is none."""
+    row = tx.execute(query).mappings().first()
+    return None if row is None else made(**row)
+
+
+def newest_first(query: Select[Any], key: ColumnElement[Any], limit: int, before: str | None) -> Select[Any]:
+    """A page of what the query finds, the highest ids first; only those before the id ``before``."""
+    page = query.order_by(key.desc()).limit(limit)
+    return page if before is None else page.where(key < before)
+
+
+def count_up_to(tx: Connection, most: int, query: Select[Any]) -> int:
+    """How many rows a query finds, counted up to ``most``, so that no more are read."""
+    return tx.execute(select(func.count()).select_from(query.limit(most).subquery())).scalar_one()
+
+
+def delete_found(tx: Connection, key: Column[str], found: Select[tuple[str]]) -> int:
+    """Delete the rows whose keys a query finds; returns how many."""
+    keys: list[str] = list(tx.scalars(found))
+    return rows_changed(tx, delete(key.table).where(among(tx, key, keys))) if keys else 0
 
 
 def rows_changed(

@@ -21,7 +21,7 @@ from sqlalchemy import (
 )
 
 from bulksend.ledger.clock import read_clock
-from bulksend.ledger.database import prefer_indexes
+from bulksend.ledger.database import count_up_to, prefer_indexes
 from bulksend.ledger.endings import end_unsent
 from bulksend.ledger.in_flight import IS_IN_FLIGHT, IS_OPEN
 from bulksend.ledger.schema import WAITING_SQL, Id, Instant, messages
@@ -119,18 +119,8 @@ def count_waiting_up_to(
     tx: Connection, campaign_id: str, cursor: Cursor, most: int, *, claimed: bool = False
 ) -> int:
     """How many messages of a campaign wait up to a cursor, at most ``most``. ``claimed`` as in ``due_messages``."""
-    waiting = (
-        select(literal(1))
-        .select_from(messages)
-        .where(
-            messages.c.campaign_id == campaign_id,
-            _IS_WAITING,
-            _cursor <= _cursor_value(cursor),
-            _is_free(claimed),
-        )
-        .limit(most)
-    )
-    return tx.execute(select(func.count()).select_from(waiting.subquery())).scalar_one()
+    before = messages.c.campaign_id == campaign_id, _IS_WAITING, _cursor <= _cursor_value(cursor)
+    return count_up_to(tx, most, select(messages.c.id).where(*before, _is_free(claimed)))
 
 
 def next_due_at(tx: Connection, campaign_id: str) -> int | None:

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, func, or_, select
 
 from bulksend.ledger.bulk_parameters import storable
 from bulksend.ledger.clock import read_clock
-from bulksend.ledger.database import insert_if_new, rows_changed
+from bulksend.ledger.database import insert_if_new, newest_first, rows_changed
 from bulksend.ledger.encryption import Cipher
 from bulksend.ledger.ids import lowest_at, new_id
 from bulksend.ledger.schema import inbound_messages, messages
@@ -94,9 +94,7 @@ def page(
 ) -> list[Inbound]:
     """The newest messages first, those before the id ``before``."""
     columns = inbound_messages.c
-    wanted = select(inbound_messages).order_by(columns.id.desc()).limit(limit)
-    if before is not None:
-        wanted = wanted.where(columns.id < before)
+    wanted = newest_first(select(inbound_messages), columns.id, limit, before)
     if campaign is not None:
         wanted = wanted.where(columns.campaign_id == campaign)
     if phone is not None:

@@ -11,11 +11,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, Select, Update, delete, insert, or_, select, text, update
+from sqlalchemy import Connection, Select, Update, delete, insert, or_, select, text, update
 
 from bulksend.errors import NotFound
 from bulksend.ledger.bulk_parameters import storable
 from bulksend.ledger.clock import current_ms, read_clock
+from bulksend.ledger.database import first, newest_first
 from bulksend.ledger.ids import is_id, new_id
 from bulksend.ledger.schema import OPEN_JOBS_SQL, jobs
 
@@ -71,24 +72,20 @@ def add(
 
 def get(tx: Connection, id: str, kind: str) -> Job:
     """One job of a kind. Raises NotFound, also when it is deleted."""
-    row = None
-    if is_id(id):
-        row = tx.execute(_kept(kind).where(jobs.c.id == id)).mappings().one_or_none()
-    if row is None:
+    found = first(tx, _kept(kind).where(jobs.c.id == id), _made) if is_id(id) else None
+    if found is None:
         raise NotFound(f"there is no {kind} {id[:40]!r}; it is kept for 24 hours after its end")
-    return _of(row)
+    return found
 
 
 def newest(
     tx: Connection, kind: str, *, requested_by: str | None, limit: int, before: str | None = None
 ) -> list[Job]:
     """The jobs of a kind, newest first, those before the id ``before``; of one requester, or of all."""
-    found = _kept(kind).order_by(jobs.c.id.desc()).limit(limit)
+    found = newest_first(_kept(kind), jobs.c.id, limit, before)
     if requested_by is not None:
         found = found.where(jobs.c.requested_by == requested_by)
-    if before is not None:
-        found = found.where(jobs.c.id < before)
-    return [_of(row) for row in tx.execute(found).mappings()]
+    return [_made(**row) for row in tx.execute(found).mappings()]
 
 
 def claim(tx: Connection, kind: str, lease_ms: int) -> Job | None:
@@ -108,7 +105,7 @@ def claim(tx: Connection, kind: str, lease_ms: int) -> Job | None:
             begun = {"status": RUNNING, "owner": new_id(), "lease_until": now + lease_ms, "rows_done": 0}
             begun["runs"] = row["runs"] + 1
             tx.execute(update(jobs).where(jobs.c.id == row["id"]).values(begun))
-            return _of({**row, **begun})
+            return _made(**{**row, **begun})
         error = f"it was begun {MAX_RUNS} times and never ended; the log of `serve` says why"
         tx.execute(_ending(update(jobs).where(jobs.c.id == row["id"]), now, status=FAILED, error=error))
     return None
@@ -179,8 +176,5 @@ def _ending(change: Update, now: int, **values: object) -> Update:
     return change.values(ended_at=now, expires_at=now + KEPT_MS, lease_until=None, **values)
 
 
-def _of(row: RowMapping | Mapping[str, Any]) -> Job:
-    fields = dict(row)
-    fields["arguments"] = json.loads(fields["arguments"])
-    fields["result"] = None if fields["result"] is None else json.loads(fields["result"])
-    return Job(**fields)
+def _made(arguments: str, result: str | None, **rest: Any) -> Job:
+    return Job(arguments=json.loads(arguments), result=json.loads(result or "null"), **rest)

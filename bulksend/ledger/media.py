@@ -6,14 +6,14 @@ import uuid
 from collections.abc import Collection
 from typing import NamedTuple
 
-from sqlalchemy import Connection, delete, insert, or_, select, update
+from sqlalchemy import Column, Connection, delete, insert, or_, select, update
 
 from bulksend.errors import InvalidValue, NotFound
 from bulksend.ledger import operator_log
 from bulksend.ledger.bulk_parameters import storable
 from bulksend.ledger.campaigns import ACTIVE
 from bulksend.ledger.clock import read_clock
-from bulksend.ledger.database import among
+from bulksend.ledger.database import among, first
 from bulksend.ledger.ids import is_id
 from bulksend.ledger.schema import campaigns, media
 from bulksend.messaging.content_json import load_content_json
@@ -104,10 +104,10 @@ def get(tx: Connection, id: str, *, lock: bool = False) -> Media:
         # The vendor's ids may look like ours.
         is_it |= media.c.id == ours
     wanted = select(media).where(is_it)
-    row = tx.execute(wanted.with_for_update() if lock else wanted).mappings().first()
-    if row is None:
+    found = first(tx, wanted.with_for_update() if lock else wanted, Media)
+    if found is None:
         raise NotFound(f"there is no file {mask_digits(id[:40])!r}; `bulksend media list` shows them")
-    return Media(**row)
+    return found
 
 
 def every(tx: Connection) -> list[Media]:
@@ -145,18 +145,17 @@ def kept(tx: Connection, ids: Collection[str]) -> set[str]:
 
 def vendor_ids(tx: Connection, ids: Collection[str]) -> dict[str, str]:
     """The vendor's ids of these files by ours."""
-    if not ids:
-        return {}
-    wanted = select(media.c.id, media.c.media_id).where(among(tx, media.c.id, sorted(ids)))
-    return {str(id): media_id for id, media_id in tx.execute(wanted)}
+    return _each(tx, ids, media.c.media_id)
 
 
 def names(tx: Connection, ids: Collection[str]) -> dict[str, str]:
     """The names of these files by our ids."""
-    if not ids:
-        return {}
-    wanted = select(media.c.id, media.c.name).where(among(tx, media.c.id, sorted(ids)))
-    return {str(id): name for id, name in tx.execute(wanted)}
+    return _each(tx, ids, media.c.name)
+
+
+def _each(tx: Connection, ids: Collection[str], column: Column[str]) -> dict[str, str]:
+    wanted = select(media.c.id, column).where(among(tx, media.c.id, sorted(ids)))
+    return {str(id): value for id, value in tx.execute(wanted)} if ids else {}
 
 
 def why_not(
@@ -191,8 +190,7 @@ def why_not(
 def _named(tx: Connection, id: str, ours: str | None, *, lock: bool) -> Media | None:
     is_it = media.c.media_id == storable(id, 256) if ours is None else media.c.id == ours
     wanted = select(media).where(is_it)
-    row = tx.execute(wanted.with_for_update(read=True) if lock else wanted).mappings().first()
-    return None if row is None else Media(**row)
+    return first(tx, wanted.with_for_update(read=True) if lock else wanted, Media)
 
 
 def _unfit(tx: Connection, file: Media, sender: str, wanted: MessageType) -> str | None:
@@ -236,5 +234,4 @@ def remove(tx: Connection, file: Media, *, actor: str) -> None:
 
 def _of_content(tx: Connection, sender: str, sha256: str) -> Media | None:
     is_it = (media.c.sender == sender) & (media.c.sha256 == sha256)
-    row = tx.execute(select(media).where(is_it)).mappings().one_or_none()
-    return None if row is None else Media(**row)
+    return first(tx, select(media).where(is_it), Media)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, func, select, update
+from sqlalchemy import Connection, RowMapping, select, update
 
 from bulksend.errors import InvalidInput, InvalidValue, MessageNotFound
 from bulksend.ledger import in_flight, operator_log
 from bulksend.ledger.bulk_parameters import storable
 from bulksend.ledger.campaigns import reopen
 from bulksend.ledger.clock import current_ms, read_clock
-from bulksend.ledger.database import among
+from bulksend.ledger.database import among, count_up_to
 from bulksend.ledger.ids import is_id
 from bulksend.ledger.schema import attempts, campaigns, messages, receipts
 from bulksend.messaging.masking import mask_digits
@@ -65,18 +65,13 @@ def attempts_of(tx: Connection, id: str) -> list[RowMapping]:
 def count_ahead(tx: Connection, row: RowMapping, limit: int) -> int:
     """How many messages of its campaign are sent before this one, counted up to ``limit``."""
     due = messages.c.due_at
-    before = (
-        select(messages.c.id)
-        .where(
-            messages.c.campaign_id == row["campaign_id"],
-            messages.c.status.in_(["queued", "retry"]),
-            ~in_flight.IS_OPEN,
-            (due < row["due_at"]) | ((due == row["due_at"]) & (messages.c.id < row["id"])),
-        )
-        .limit(limit)
-        .subquery()
+    before = select(messages.c.id).where(
+        messages.c.campaign_id == row["campaign_id"],
+        messages.c.status.in_(["queued", "retry"]),
+        ~in_flight.IS_OPEN,
+        (due < row["due_at"]) | ((due == row["due_at"]) & (messages.c.id < row["id"])),
     )
-    return int(tx.execute(select(func.count()).select_from(before)).scalar_one())
+    return count_up_to(tx, limit, before)
 
 
 def receipts_of(tx: Connection, id: str) -> list[RowMapping]:

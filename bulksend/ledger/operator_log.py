@@ -7,11 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Update, delete, func, insert, select, text
+from sqlalchemy import Connection, Select, Update, func, insert, select, text
 
 from bulksend.ledger.bulk_parameters import storable
 from bulksend.ledger.clock import current_ms, read_clock
-from bulksend.ledger.database import among, prefer_indexes, rows_changed
+from bulksend.ledger.database import among, delete_found, newest_first, prefer_indexes
 from bulksend.ledger.ids import lowest_at, new_id
 from bulksend.ledger.schema import READ_ACTS_SQL, acts
 
@@ -133,25 +133,17 @@ def changes(before: Values, after: Values) -> tuple[dict[str, object], dict[str,
 
 def of(tx: Connection, scope: str, subject: str) -> list[Act]:
     """The entries of one subject, oldest first."""
-    rows = tx.execute(
-        select(*(acts.c[name] for name in Act.__slots__))
-        .where(acts.c.scope == scope, acts.c.subject == subject)
-        .order_by(acts.c.id)
-    )
-    return [_act(row) for row in rows.mappings()]
+    found = select(acts).where(acts.c.scope == scope, acts.c.subject == subject)
+    return _read(tx, found.order_by(acts.c.id))
 
 
 def newest(
     tx: Connection, scope: str, subject: str, act: str, *, since: int = 0, limit: int = 20
 ) -> list[Act]:
     """The newest entries of this kind on a subject, not older than ``since`` (ms), newest first."""
-    rows = tx.execute(
-        select(*(acts.c[name] for name in Act.__slots__))
-        .where(acts.c.scope == scope, acts.c.subject == subject, acts.c.act == act, acts.c.at >= since)
-        .order_by(acts.c.id.desc())
-        .limit(limit)
-    )
-    return [_act(row) for row in rows.mappings()]
+    found = select(acts).where(acts.c.scope == scope, acts.c.subject == subject)
+    found = found.where(acts.c.act == act, acts.c.at >= since)
+    return _read(tx, newest_first(found, acts.c.id, limit, None))
 
 
 def recent(tx: Connection, limit: int, *, scope: str | None = None) -> list[Act]:
@@ -160,13 +152,8 @@ def recent(tx: Connection, limit: int, *, scope: str | None = None) -> list[Act]
     ``scope``: those on such subjects alone.
     """
     newest = select(acts).order_by(acts.c.id.desc()).limit(_LOOKED_AT).subquery()
-    rows = tx.execute(
-        select(*(newest.c[name] for name in Act.__slots__))
-        .where(newest.c.scope != "read" if scope is None else newest.c.scope == scope)
-        .order_by(newest.c.id.desc())
-        .limit(limit)
-    )
-    return [_act(row) for row in rows.mappings()]
+    found = select(newest).where(newest.c.scope != "read" if scope is None else newest.c.scope == scope)
+    return _read(tx, newest_first(found, newest.c.id, limit, None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,9 +181,7 @@ def page(
     At most ``looked_at`` entries are looked at, so a page may have fewer than ``limit``, or none, and another after it.
     """
     prefer_indexes(tx)
-    query = select(acts).order_by(acts.c.id.desc()).limit(looked_at)
-    if before is not None:
-        query = query.where(acts.c.id < before)
+    query = newest_first(select(acts), acts.c.id, looked_at, before)
     if sought.since is not None:
         query = query.where(acts.c.id >= lowest_at(sought.since))
     if sought.until is not None:
@@ -214,12 +199,12 @@ def page(
         found = found.where(seen.c.actor.icontains(sought.actor, autoescape=True))
     if not sought.readings:
         found = found.where(seen.c.scope != "read")
-    rows = [dict(row) for row in tx.execute(found).mappings()]
+    rows = tx.execute(found).mappings().all()
     if len(rows) == limit:
         last = rows[-1]["id"]
     else:
         last = tx.execute(query.with_only_columns(acts.c.id).offset(looked_at - 1).limit(1)).scalar()
-    return [(str(row.pop("id")), _act(row)) for row in rows], None if last is None else str(last)
+    return [(str(row["id"]), _act(**row)) for row in rows], None if last is None else str(last)
 
 
 def last(tx: Connection, scope: str, subject: str, act: str) -> int:
@@ -242,13 +227,15 @@ def delete_old_readings(tx: Connection, keep_ms: int, limit: int = 2000) -> int:
     before = lowest_at(read_clock(tx) - keep_ms)
     prefer_indexes(tx)
     old = select(acts.c.id).where(text(READ_ACTS_SQL), acts.c.id < before).order_by(acts.c.id).limit(limit)
-    ids = [str(id) for id in tx.execute(old).scalars()]
-    return rows_changed(tx, delete(acts).where(among(tx, acts.c.id, ids))) if ids else 0
+    return delete_found(tx, acts.c.id, old)
 
 
-def _act(row: Mapping[Any, Any]) -> Act:
-    texts = {name: row[name] and json.loads(row[name]) for name in ("before", "after")}
-    return Act(**{**row, **texts})
+def _read(tx: Connection, query: Select[Any]) -> list[Act]:
+    return [_act(**row) for row in tx.execute(query).mappings()]
+
+
+def _act(id: str, before: str | None, after: str | None, **rest: Any) -> Act:
+    return Act(before=json.loads(before or "null"), after=json.loads(after or "null"), **rest)
 
 
 def _as_text(values: Values | None) -> str | None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, insert, select, update
 
 from bulksend.errors import NotFound, WrongState
 from bulksend.ledger import operator_log
 from bulksend.ledger.bulk_parameters import storable
 from bulksend.ledger.clock import read_clock
-from bulksend.ledger.database import among, rows_changed
+from bulksend.ledger.database import among, delete_found, first, newest_first, rows_changed
 from bulksend.ledger.ids import is_id, lowest_at
 from bulksend.ledger.schema import plans
 from bulksend.messaging.masking import mask_digits
@@ -76,8 +76,7 @@ def get(tx: Connection, id: str) -> Plan:
 
 def by_request(tx: Connection, request_key: str) -> Plan | None:
     """The plan of an earlier request; None where there is none."""
-    row = tx.execute(select(plans).where(plans.c.request_key == request_key)).mappings().one_or_none()
-    return None if row is None else Plan(**row)
+    return first(tx, select(plans).where(plans.c.request_key == request_key), Plan)
 
 
 def end(tx: Connection, ids: list[str], *, actor: str, why: str) -> None:
@@ -118,9 +117,7 @@ def applied(tx: Connection, plan: Plan, campaign_id: str, *, actor: str) -> None
 
 def newest(tx: Connection, limit: int = 50, *, before: str | None = None) -> list[Plan]:
     """The plans made last, newest first; only those before the id ``before``."""
-    query = select(plans).order_by(plans.c.id.desc()).limit(limit)
-    if before is not None:
-        query = query.where(plans.c.id < before)
+    query = newest_first(select(plans), plans.c.id, limit, before)
     return [Plan(**row) for row in tx.execute(query).mappings()]
 
 
@@ -141,13 +138,8 @@ def delete_old(tx: Connection, limit: int = 500) -> dict[str, int]:
     expired = plans.c.samples.is_not(None) & (plans.c.expires_at <= now)
     wiped = rows_changed(tx, update(plans).where(expired).values(samples=None))
     old = select(plans.c.id).where(plans.c.id < lowest_at(now - KEPT_MS)).order_by(plans.c.id).limit(limit)
-    ids = [str(id) for id in tx.execute(old).scalars()]
-    deleted = rows_changed(tx, delete(plans).where(among(tx, plans.c.id, ids))) if ids else 0
-    return {"wiped": wiped, "deleted": deleted}
+    return {"wiped": wiped, "deleted": delete_found(tx, plans.c.id, old)}
 
 
 def _find(tx: Connection, id: str) -> Plan | None:
-    if not is_id(id):
-        return None
-    row = tx.execute(select(plans).where(plans.c.id == id)).mappings().one_or_none()
-    return None if row is None else Plan(**row)
+    return first(tx, select(plans).where(plans.c.id == id), Plan) if is_id(id) else None

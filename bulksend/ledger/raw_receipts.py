@@ -15,7 +15,7 @@ from sqlalchemy import Connection, RowMapping, delete, func, literal, select, up
 
 from bulksend.ledger.bulk_parameters import storable
 from bulksend.ledger.clock import current_ms, read_clock
-from bulksend.ledger.database import among, insert_if_new, rows_changed
+from bulksend.ledger.database import among, count_up_to, insert_if_new, newest_first, rows_changed
 from bulksend.ledger.encryption import Cipher
 from bulksend.ledger.ids import lowest_at, new_id
 from bulksend.ledger.schema import raw_receipts, unreadable_receipts
@@ -153,9 +153,7 @@ _ASIDE = [unreadable_receipts.c[name] for name in ("id", "raw_id", "n", "receive
 
 def aside(tx: Connection, *, limit: int, before: str | None = None) -> list[RowMapping]:
     """The callbacks that were set aside, newest first."""
-    rows = select(*_ASIDE).order_by(unreadable_receipts.c.id.desc()).limit(limit)
-    if before is not None:
-        rows = rows.where(unreadable_receipts.c.id < before)
+    rows = newest_first(select(*_ASIDE), unreadable_receipts.c.id, limit, before)
     return list(tx.execute(rows).mappings())
 
 
@@ -200,8 +198,7 @@ def newest_at(tx: Connection) -> int | None:
 
 def count_aside(tx: Connection, most: int, *, since: int = 0) -> int:
     """How many callbacks were set aside since an instant (ms), counted up to ``most``."""
-    some = select(literal(1)).where(unreadable_receipts.c.id >= lowest_at(since)).limit(most)
-    return int(tx.scalar(select(func.count()).select_from(some.subquery())) or 0)
+    return count_up_to(tx, most, select(literal(1)).where(unreadable_receipts.c.id >= lowest_at(since)))
 
 
 def delete_old(tx: Connection, keep_ms: int, limit: int = 200) -> int:

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, insert, select
 from bulksend.ledger import operator_log, revocation
 from bulksend.ledger.bulk_parameters import storable
 from bulksend.ledger.clock import current_ms
+from bulksend.ledger.database import first
 from bulksend.ledger.schema import receipt_tokens
 
 
@@ -42,8 +43,7 @@ def add(tx: Connection, *, id: str, name: str, hash: bytes, ips: str, actor: str
 
 def get(tx: Connection, id: str) -> ReceiptToken | None:
     """One token; None where there is none of that id."""
-    row = tx.execute(select(receipt_tokens).where(receipt_tokens.c.id == id)).mappings().one_or_none()
-    return None if row is None else ReceiptToken(**row)
+    return first(tx, select(receipt_tokens).where(receipt_tokens.c.id == id), ReceiptToken)
 
 
 def all_tokens(tx: Connection) -> list[ReceiptToken]:

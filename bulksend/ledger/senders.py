@@ -10,7 +10,7 @@ from sqlalchemy import Connection, func, select, update
 from bulksend.errors import InvalidValue, SenderNotFound
 from bulksend.ledger import operator_log
 from bulksend.ledger.clock import current_ms
-from bulksend.ledger.database import among, insert_if_new, rows_changed
+from bulksend.ledger.database import among, first, insert_if_new, rows_changed
 from bulksend.ledger.in_flight import posts_since
 from bulksend.ledger.schema import attempts, messages, senders
 from bulksend.messaging.account_quota import AccountQuota, account_quota
@@ -104,13 +104,13 @@ def change(
 
 def get(tx: Connection, phone: str) -> Sender:
     """One sender. Raises SenderNotFound when it is not on record."""
-    row = tx.execute(select(senders).where(senders.c.phone == phone)).mappings().one_or_none()
-    if row is None:
+    found = first(tx, select(senders).where(senders.c.phone == phone), Sender)
+    if found is None:
         raise SenderNotFound(
             f"sender {phone} is not on record; `bulksend senders add {phone}` registers it, and so does its "
             "first campaign"
         )
-    return Sender(**row)
+    return found
 
 
 def all_senders(tx: Connection) -> list[Sender]:

@@ -16,7 +16,7 @@ from bulksend.ledger import events, operator_log, pauses
 from bulksend.ledger.bulk_parameters import storable
 from bulksend.ledger.campaigns import ACTIVE, Campaign, read_all
 from bulksend.ledger.clock import read_clock
-from bulksend.ledger.database import insert_if_new, rows_changed
+from bulksend.ledger.database import first, insert_if_new, rows_changed
 from bulksend.ledger.schema import campaigns, template_uses, templates
 from bulksend.messaging.states import CampaignStatus, Kind, MessageType
 from bulksend.messaging.template_fit import (
@@ -236,8 +236,7 @@ def note_use(tx: Connection, sender: str, name: str) -> None:
 def get(tx: Connection, name: str, language: str, *, lock: bool = False) -> Template | None:
     """One template; None where it is not known. ``lock``: no other transaction changes it until this one ends."""
     wanted = select(templates).where(templates.c.name == name, templates.c.language == language)
-    row = tx.execute(wanted.with_for_update(read=True) if lock else wanted).mappings().one_or_none()
-    return None if row is None else Template(**row)
+    return first(tx, wanted.with_for_update(read=True) if lock else wanted, Template)
 
 
 def named(tx: Connection, name: str) -> list[Template]:

@@ -5,16 +5,16 @@ The lease only saves work. That no row is stored twice is the campaign's own loc
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, Select, delete, insert, or_, select, text, update
+from sqlalchemy import Connection, insert, or_, select, text, update
 
 from bulksend.ledger.bulk_parameters import storable
 from bulksend.ledger.clock import current_ms, read_clock
-from bulksend.ledger.database import among, rows_changed
+from bulksend.ledger.database import delete_found, first, newest_first
 from bulksend.ledger.ids import lowest_at
 from bulksend.ledger.schema import LIVE_UPLOADS_SQL, uploads
 
@@ -71,13 +71,13 @@ def add(tx: Connection, **values: Any) -> None:
 
 def get(tx: Connection, id: str) -> Upload | None:
     """The file of that id; None where there is none."""
-    return _first(tx, select(*_SHOWN).where(uploads.c.id == id))
+    return first(tx, select(*_SHOWN).where(uploads.c.id == id), _made)
 
 
 def of_campaign(tx: Connection, campaign_id: str) -> Upload | None:
     """The newest file of a campaign; None where it has none."""
     newest = select(*_SHOWN).where(uploads.c.campaign_id == campaign_id)
-    return _first(tx, newest.order_by(uploads.c.id.desc()).limit(1))
+    return first(tx, newest_first(newest, uploads.c.id, 1, None), _made)
 
 
 def waiting(
@@ -87,7 +87,7 @@ def waiting(
     query = select(*_SHOWN).where(text(LIVE_UPLOADS_SQL), _is_free(), uploads.c.bytes > over_bytes)
     if most_bytes is not None:
         query = query.where(uploads.c.bytes <= most_bytes)
-    return [_from_row(row) for row in tx.execute(query.order_by(uploads.c.id).limit(limit)).mappings()]
+    return [_made(**row) for row in tx.execute(query.order_by(uploads.c.id).limit(limit)).mappings()]
 
 
 def claim(tx: Connection, id: str, owner: str, lease_ms: int) -> bool:
@@ -158,8 +158,7 @@ def delete_old(tx: Connection, limit: int = 500) -> int:
     """Delete the oldest rows of files that ended more than KEPT_MS ago; returns how many."""
     cutoff = read_clock(tx) - KEPT_MS
     old = select(uploads.c.id).where(uploads.c.id < lowest_at(cutoff), uploads.c.ended_at < cutoff)
-    ids = [str(id) for id in tx.execute(old.order_by(uploads.c.id).limit(limit)).scalars()]
-    return rows_changed(tx, delete(uploads).where(among(tx, uploads.c.id, ids))) if ids else 0
+    return delete_found(tx, uploads.c.id, old.order_by(uploads.c.id).limit(limit))
 
 
 def _is_free() -> Any:
@@ -170,11 +169,5 @@ def _owned(id: str, owner: str) -> Any:
     return update(uploads).where(uploads.c.id == id, uploads.c.owner == owner)
 
 
-def _first(tx: Connection, query: Select[Any]) -> Upload | None:
-    row = tx.execute(query).mappings().first()
-    return None if row is None else _from_row(row)
-
-
-def _from_row(row: RowMapping | Mapping[str, Any]) -> Upload:
-    values = dict(row)
-    return Upload(**values | {"state": UploadState(values["state"])})
+def _made(state: str, **rest: Any) -> Upload:
+    return Upload(state=UploadState(state), **rest)

@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Connection, Update, delete, insert, select
 from bulksend.ledger import operator_log, sessions
 from bulksend.ledger.bulk_parameters import storable
 from bulksend.ledger.clock import current_ms
-from bulksend.ledger.database import insert_if_new, rows_changed
+from bulksend.ledger.database import first, insert_if_new, rows_changed
 from bulksend.ledger.operator_log import Values
 from bulksend.ledger.schema import users
 
@@ -107,27 +107,23 @@ def _rights(role: str, kinds: str, senders: str) -> Values:
 def get(tx: Connection, name: str, *, to_change: bool = False) -> User | None:
     """One user; None where there is none of that name. ``to_change``: others wait until this transaction ends."""
     found = select(users).where(users.c.name == name)
-    row = tx.execute(found.with_for_update() if to_change else found).mappings().one_or_none()
-    return None if row is None else User(**row)
+    return first(tx, found.with_for_update() if to_change else found, User)
 
 
 def by_setup_hash(tx: Connection, hash: bytes) -> User | None:
     """The user whose setup token has this hash."""
-    row = tx.execute(select(users).where(users.c.setup_hash == hash)).mappings().one_or_none()
-    return None if row is None else User(**row)
+    return first(tx, select(users).where(users.c.setup_hash == hash), User)
 
 
 def by_link_hash(tx: Connection, hash: bytes) -> User | None:
     """The user whose link has a token with this hash."""
-    row = tx.execute(select(users).where(users.c.link_hash == hash)).mappings().one_or_none()
-    return None if row is None else User(**row)
+    return first(tx, select(users).where(users.c.link_hash == hash), User)
 
 
 def by_subject(tx: Connection, issuer: str, subject: str) -> User | None:
     """The user who is this subject at the issuer; others wait until this transaction ends."""
-    found = select(users).where(users.c.issuer == issuer, users.c.subject == subject).with_for_update()
-    row = tx.execute(found).mappings().one_or_none()
-    return None if row is None else User(**row)
+    found = select(users).where(users.c.issuer == issuer, users.c.subject == subject)
+    return first(tx, found.with_for_update(), User)
 
 
 def all_users(tx: Connection) -> list[User]:

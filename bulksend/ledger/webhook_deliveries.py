@@ -14,11 +14,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Select, Update, bindparam, delete, func, insert, literal, select, update
+from sqlalchemy import Connection, Select, Update, bindparam, case, delete, insert, literal, select, update
 
 from bulksend.ledger.bulk_parameters import storable
 from bulksend.ledger.clock import current_ms
-from bulksend.ledger.database import among, rows_changed
+from bulksend.ledger.database import among, count_up_to, delete_found, first, newest_first, rows_changed
 from bulksend.ledger.ids import new_id
 from bulksend.ledger.schema import webhook_deliveries, webhook_endpoints
 from bulksend.ledger.webhook_endpoints import REMOVED
@@ -113,8 +113,8 @@ def next_due_in_ms(tx: Connection, endpoint_ids: Sequence[str]) -> dict[str, int
 def waiting(tx: Connection, endpoint_id: str, most: int) -> int:
     """How many deliveries of an endpoint are pending, counted up to ``most``."""
     table = webhook_deliveries.c
-    some = select(literal(1)).where(table.endpoint_id == endpoint_id, table.status == PENDING).limit(most)
-    return int(tx.scalar(select(func.count()).select_from(some.subquery())) or 0)
+    pending = select(literal(1)).where(table.endpoint_id == endpoint_id, table.status == PENDING)
+    return count_up_to(tx, most, pending)
 
 
 def claim(tx: Connection, endpoint_id: str, *, limit: int, lease_ms: int) -> list[Claimed]:
@@ -162,7 +162,6 @@ def settle(tx: Connection, results: Sequence[Tried]) -> None:
             "latency_ms": each.latency_ms,
             # NULL at the first try, as it is already.
             "earlier_tries": each.delivery.earlier_tries,
-            "is_over": each.status != PENDING,
         }
         for each in results
     ]
@@ -174,11 +173,10 @@ def settle(tx: Connection, results: Sequence[Tried]) -> None:
         latency_ms=bindparam("latency_ms"),
         earlier_tries=bindparam("earlier_tries"),
         tried_at=current_ms(),
+        ended_at=case((bindparam("status") != PENDING, current_ms())),
     )
-    for over in (True, False):
-        some = [{k: v for k, v in row.items() if k != "is_over"} for row in rows if row["is_over"] is over]
-        if some:
-            tx.execute(change.values(ended_at=current_ms()) if over else change, some)
+    if rows:
+        tx.execute(change, rows)
 
 
 def release(tx: Connection, claimed: Sequence[Claimed]) -> None:
@@ -212,8 +210,7 @@ def _with_newest(row: Mapping[Any, Any]) -> str | None:
 
 def get(tx: Connection, id: str) -> dict[str, Any] | None:
     """One delivery without its body; None where there is none of that id."""
-    row = tx.execute(select(*_SHOWN).where(webhook_deliveries.c.id == id)).mappings().one_or_none()
-    return None if row is None else dict(row)
+    return first(tx, select(*_SHOWN).where(webhook_deliveries.c.id == id), dict)
 
 
 def page(
@@ -224,9 +221,7 @@ def page(
     query: Select[Any] = select(*_SHOWN).where(table.endpoint_id == endpoint_id)
     if status is not None:
         query = query.where(table.status == status)
-    if before is not None:
-        query = query.where(table.id < before)
-    return [dict(row) for row in tx.execute(query.order_by(table.id.desc()).limit(limit)).mappings()]
+    return [dict(row) for row in tx.execute(newest_first(query, table.id, limit, before)).mappings()]
 
 
 def replay(tx: Connection, endpoint_id: str, ids: Sequence[str]) -> int:
@@ -258,9 +253,8 @@ def _again() -> Update:
 def delete_old(tx: Connection) -> dict[str, int]:
     """Delete bodies and rows of what was delivered long ago, and a part of what removed endpoints leave behind."""
     table = webhook_deliveries.c
-    deleted = _delete(
-        tx, select(table.id).where(table.status == DELIVERED, table.ended_at < current_ms() - ROW_MS)
-    )
+    old = select(table.id).where(table.status == DELIVERED, table.ended_at < current_ms() - ROW_MS)
+    deleted = delete_found(tx, table.id, old.limit(_AT_ONCE))
     spent: list[str] = list(
         tx.scalars(
             select(table.id)
@@ -276,15 +270,8 @@ def delete_old(tx: Connection) -> dict[str, int]:
         tx.scalars(select(webhook_endpoints.c.id).where(webhook_endpoints.c.status == REMOVED).limit(10))
     )
     for id in removed:
-        left = _delete(tx, select(table.id).where(table.endpoint_id == id))
+        left = delete_found(tx, table.id, select(table.id).where(table.endpoint_id == id).limit(_AT_ONCE))
         deleted += left
         if left < _AT_ONCE:
             tx.execute(delete(webhook_endpoints).where(webhook_endpoints.c.id == id))
     return {"bodies": len(spent), "rows": deleted}
-
-
-def _delete(tx: Connection, which: Select[Any]) -> int:
-    ids: list[str] = list(tx.scalars(which.limit(_AT_ONCE)))
-    if not ids:
-        return 0
-    return rows_changed(tx, delete(webhook_deliveries).where(among(tx, webhook_deliveries.c.id, ids)))

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, func, insert, or_, select, update
 from bulksend.ledger import operator_log
 from bulksend.ledger.bulk_parameters import storable
 from bulksend.ledger.clock import current_ms
-from bulksend.ledger.database import among
+from bulksend.ledger.database import among, first
 from bulksend.ledger.encryption import Cipher
 from bulksend.ledger.schema import webhook_endpoints
 
@@ -114,8 +114,7 @@ def get(tx: Connection, id: str, *, for_update: bool = False) -> Endpoint | None
     query = select(webhook_endpoints).where(
         webhook_endpoints.c.id == id, webhook_endpoints.c.status != REMOVED
     )
-    row = tx.execute(query.with_for_update() if for_update else query).mappings().one_or_none()
-    return None if row is None else Endpoint(**row)
+    return first(tx, query.with_for_update() if for_update else query, Endpoint)
 
 
 def page(tx: Connection, *, after: str | None = None, limit: int = 1000) -> list[Endpoint]:
