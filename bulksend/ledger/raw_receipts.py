@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, RowMapping, delete, func, literal, select, update
 
@@ -107,22 +107,23 @@ def unread(tx: Connection, *, bodies: int, most_bytes: int = 16 << 20) -> list[G
 
 def of_ids(tx: Connection, ids: Sequence[str]) -> list[Group]:
     """The rows of these ids, by id."""
-    columns = raw_receipts.c.id, raw_receipts.c.received_at, raw_receipts.c.bodies, raw_receipts.c.data
-    rows = tx.execute(select(*columns).where(among(tx, raw_receipts.c.id, ids)).order_by(raw_receipts.c.id))
-    return [Group(str(row.id), row.received_at, row.bodies, bytes(row.data)) for row in rows]
+    wanted = select(*_GROUP).where(among(tx, raw_receipts.c.id, ids)).order_by(raw_receipts.c.id)
+    return [_group(row) for row in tx.execute(wanted)]
+
+
+_GROUP = [raw_receipts.c[name] for name in Group._fields]
+
+
+def _group(row: Any) -> Group:
+    return Group(row.id, row.received_at, row.bodies, bytes(row.data))
 
 
 def page(tx: Connection, *, after: str, limit: int) -> list[tuple[Group, bool]]:
     """The next rows after an id ("": the first ones), each with whether it was read."""
-    columns = raw_receipts.c
-    wanted = select(columns.id, columns.received_at, columns.bodies, columns.data, columns.read_at)
+    wanted = select(*_GROUP, raw_receipts.c.read_at).order_by(raw_receipts.c.id).limit(limit)
     if after:
-        wanted = wanted.where(columns.id > after)
-    rows = tx.execute(wanted.order_by(columns.id).limit(limit))
-    return [
-        (Group(str(row.id), row.received_at, row.bodies, bytes(row.data)), row.read_at is not None)
-        for row in rows
-    ]
+        wanted = wanted.where(raw_receipts.c.id > after)
+    return [(_group(row), row.read_at is not None) for row in tx.execute(wanted)]
 
 
 def replace_data(tx: Connection, groups: Sequence[Group]) -> None:
