@@ -31,14 +31,6 @@ LOOKED_AT = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Retried:
-    """How many messages were queued, and whether the relay still has failed ones to look at."""
-
-    queued: int
-    goes_on: bool
-
-
-@dataclass(frozen=True, slots=True)
 class Counted:
     """How many messages a retry would queue that can go, and how many whose recipients are suppressed by now."""
 
@@ -49,15 +41,15 @@ class Counted:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """How many failed messages a step looked at and queued, and whether there may be more."""
+class Retried:
+    """How many failed messages were looked at and queued, and whether there may be more, for the relay."""
 
     looked_at: int
     queued: int
     goes_on: bool
 
 
-_NOTHING = Step(0, 0, False)
+_NOTHING = Retried(0, 0, False)
 
 
 def check_retry(tx: Connection, campaign: Campaign, *, lock: bool = False) -> None:
@@ -142,14 +134,13 @@ def retry(
     if database.is_one_transaction:
         at_once = min(at_once, step)
     done = database.retrying(lambda tx: begin(tx, id, actor=actor, why=why, limit=step))
-    looked_at, queued = done.looked_at, done.queued
-    while done.goes_on and looked_at < at_once:
-        done = database.retrying(lambda tx: _next(tx, id, step))
-        looked_at, queued = looked_at + done.looked_at, queued + done.queued
-    return Retried(queued, done.goes_on)
+    while done.goes_on and done.looked_at < at_once:
+        more = database.retrying(lambda tx: _next(tx, id, step))
+        done = Retried(done.looked_at + more.looked_at, done.queued + more.queued, more.goes_on)
+    return done
 
 
-def begin(tx: Connection, id: str, *, actor: str, why: str, limit: int = RETRY_STEP) -> Step:
+def begin(tx: Connection, id: str, *, actor: str, why: str, limit: int = RETRY_STEP) -> Retried:
     """Mark a campaign and do the first step. Nothing is recorded where no message can be queued.
 
     Raises WrongState as ``check_retry``.
@@ -182,7 +173,7 @@ def retry_rest(tx: Connection, limit: int = RETRY_STEP) -> dict[str, int]:
     return {"looked_at": done.looked_at, "queued": done.queued}
 
 
-def _next(tx: Connection, id: str, limit: int) -> Step:
+def _next(tx: Connection, id: str, limit: int) -> Retried:
     """Look at the next failed messages in the order of their ids, and queue those that can be sent.
 
     Without a further one, and for a campaign that was cancelled meanwhile, the mark is lifted.
@@ -200,7 +191,7 @@ def _next(tx: Connection, id: str, limit: int) -> Step:
     tx.execute(update(campaigns).where(campaigns.c.id == id).values(**mark))
     if queued:
         reopen(tx, [id])
-    return Step(len(ids), queued, goes_on)
+    return Retried(len(ids), queued, goes_on)
 
 
 def _failed_after(tx: Connection, campaign: Campaign, limit: int) -> list[str]:

@@ -18,7 +18,7 @@ from bulksend.ledger import (
     templates,
 )
 from bulksend.ledger.campaign_control import Cancelled
-from bulksend.ledger.campaign_retry import Counted, Retried
+from bulksend.ledger.campaign_retry import Counted
 from bulksend.ledger.intake import IntakeConflict
 from bulksend.ledger.templates import TemplateChange
 from bulksend.messaging.outcome import Accepted, NotSent, Refused, Unknown
@@ -27,7 +27,7 @@ from bulksend.operations.campaign_settings import preview_retry
 
 BY = {"actor": "ada", "why": "because"}
 REFUSED, UNKNOWN = Refused("17009", "no such template"), Unknown("ReadTimeout")
-NONE = Retried(0, goes_on=False)
+NONE = (0, False)
 
 
 def campaign_of(desk: Any, id: str) -> str:
@@ -160,11 +160,17 @@ def test_a_message_that_may_have_been_sent_is_unknown_and_not_cancelled(desk: An
 # -- retry -----------------------------------------------------------------------------------------------------
 
 
+def retried(desk: Any, campaign: str, **named: int) -> tuple[int, bool]:
+    """How many messages a retry queued, and whether the relay has more to look at."""
+    done = campaign_retry.retry(desk.database, campaign, **named, **BY)
+    return done.queued, done.goes_on
+
+
 def test_a_retry_queues_failed_messages_and_reopens_their_campaign(desk: Any) -> None:
     id = failed(desk)
     campaign = campaign_of(desk, id)
     assert desk.write(campaigns.finish_ended) == [campaign]
-    assert campaign_retry.retry(desk.database, campaign, **BY) == Retried(1, goes_on=False)
+    assert retried(desk, campaign) == (1, False)
     row = desk.row(id)
     assert (row["status"], row["tries"], row["error"], row["ended_at"]) == ("queued", 0, None, None)
     assert desk.read(campaigns.get, campaign).status is CampaignStatus.RUNNING
@@ -228,7 +234,7 @@ def test_a_finished_campaign_is_not_retried_while_its_template_cannot_be_sent(de
 
 def test_a_large_retry_is_one_act_that_the_relay_works_off_in_steps(desk: Any) -> None:
     campaign, ids = some_failed(desk, 7)
-    assert campaign_retry.retry(desk.database, campaign, at_once=4, step=2, **BY) == Retried(4, goes_on=True)
+    assert retried(desk, campaign, at_once=4, step=2) == (4, True)
     assert [desk.status(id) for id in ids] == ["queued"] * 4 + ["failed"] * 3
     assert desk.write(campaign_retry.retry_rest, 2) == {"looked_at": 2, "queued": 2}
     assert desk.write(campaign_retry.retry_rest, 2) == {"looked_at": 1, "queued": 1}
@@ -272,14 +278,14 @@ def test_a_retry_queues_only_failed_messages(desk: Any) -> None:
     desk.settle(accepted, Accepted("mid-1", "rid"))
     desk.settle(unknown, UNKNOWN)
     before = [desk.status(id) for id in ids]
-    assert campaign_retry.retry(desk.database, campaign_of(desk, ids[0]), **BY) == NONE
+    assert retried(desk, campaign_of(desk, ids[0])) == NONE
     assert [desk.status(id) for id in ids] == before
 
 
 def test_a_retry_leaves_out_one_time_codes(desk: Any) -> None:
     id = failed(desk, Kind.OTP)
     campaign = campaign_of(desk, id)
-    assert campaign_retry.retry(desk.database, campaign, **BY) == NONE
+    assert retried(desk, campaign) == NONE
     assert "retry" not in " ".join(act.act for act in desk.read(operator_log.of, "campaign", campaign))
 
 
@@ -290,7 +296,7 @@ def test_a_retry_leaves_out_accepted_messages_whose_receipt_says_failed(desk: An
     (message_id,) = desk.accepted(ids)
     desk.receive(Receipt(message_id, "failed", 5, "131026", "not on WhatsApp"))
     assert desk.status(ids[0]) == "failed"
-    assert campaign_retry.retry(desk.database, campaign_of(desk, ids[0]), **BY) == NONE
+    assert retried(desk, campaign_of(desk, ids[0])) == NONE
 
 
 def test_a_retry_leaves_out_messages_with_an_unknown_attempt(desk: Any) -> None:
@@ -301,7 +307,7 @@ def test_a_retry_leaves_out_messages_with_an_unknown_attempt(desk: Any) -> None:
     (second,) = desk.sent(lease, [id])
     desk.settle(second, REFUSED)
     assert desk.status(id) == "unknown"
-    assert campaign_retry.retry(desk.database, campaign_of(desk, id), **BY) == NONE
+    assert retried(desk, campaign_of(desk, id)) == NONE
 
 
 def test_a_retry_queues_messages_that_a_person_resolved_as_failed(desk: Any) -> None:
@@ -318,7 +324,7 @@ def test_a_retry_queues_messages_that_a_person_resolved_as_failed(desk: Any) -> 
 def test_a_retry_leaves_out_messages_past_their_time_to_live(desk: Any) -> None:
     id = failed(desk, life_ms=60_000)
     desk.sql("UPDATE messages SET expires_at = :now", now=desk.now())
-    assert campaign_retry.retry(desk.database, campaign_of(desk, id), **BY) == NONE
+    assert retried(desk, campaign_of(desk, id)) == NONE
 
 
 def test_a_retry_of_a_cancelled_campaign_is_refused(desk: Any) -> None:
