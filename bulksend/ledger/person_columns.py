@@ -21,6 +21,10 @@ def _table(**columns: str) -> dict[str, Holds]:
     return {name: Holds[holds] for holds, names in columns.items() for name in names.split()}
 
 
+_SUMS = (
+    "accepted delivered read failed unknown expired suppressed cancelled superseded attempts answered latency_ms "
+    "delivery_timed delivery_ms"
+)
 COLUMNS: dict[str, dict[str, Holds]] = {
     "messages": _table(
         NUMBER="recipient",
@@ -77,18 +81,9 @@ COLUMNS: dict[str, dict[str, Holds]] = {
     ),
     "campaign_counts": _table(NOTHING="campaign_id status part messages attempts"),
     "campaign_minutes": _table(NOTHING="campaign_id minute statuses attempts"),
-    "stats_hourly": _table(
-        NOTHING="hour kind sender country code accepted delivered read failed unknown expired suppressed cancelled "
-        "superseded attempts answered latency_ms delivery_timed delivery_ms"
-    ),
-    "stats_daily": _table(
-        NOTHING="day kind sender country code accepted delivered read failed unknown expired suppressed cancelled "
-        "superseded attempts answered latency_ms delivery_timed delivery_ms"
-    ),
-    "stats_hourly_totals": _table(
-        NOTHING="hour kind sender accepted delivered read failed unknown expired suppressed cancelled "
-        "superseded attempts answered latency_ms delivery_timed delivery_ms"
-    ),
+    "stats_hourly": _table(NOTHING=f"hour kind sender country code {_SUMS}"),
+    "stats_daily": _table(NOTHING=f"day kind sender country code {_SUMS}"),
+    "stats_hourly_totals": _table(NOTHING=f"hour kind sender {_SUMS}"),
     "events": _table(TEXT="data", NOTHING="id seq count type at campaign_id items"),
     "webhook_endpoints": _table(
         NOTHING="id url sealed events numbers status status_why cursor created_at created_by old_secret_until "
