@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any
 
 from sqlalchemy import Connection, func, or_, select
 
@@ -68,7 +67,8 @@ def create_or_find(tx: Connection, new: NewCampaign) -> tuple[Campaign, bool]:
     """
     values = {name: getattr(new, name) for name in _OPTIONS} | {
         "id": new.id or new_id(),
-        **_canary_values(new.canary),
+        # Until the slice of a canary is known all its messages stay unsent.
+        **({} if new.canary is None else {"canary_state": CanaryState.PENDING, "held_after": LOWEST}),
         "status": CampaignStatus.INTAKE,
         "source_name": new.source_name[:255],
         "created_at": current_ms(),
@@ -89,11 +89,6 @@ def create_or_find(tx: Connection, new: NewCampaign) -> tuple[Campaign, bool]:
     else:
         check_matches(tx, campaign, new)
     return campaign, is_new
-
-
-def _canary_values(canary: str | None) -> dict[str, Any]:
-    """The columns of a campaign that begins with a canary. Until its slice is known all its messages stay unsent."""
-    return {} if canary is None else {"canary_state": CanaryState.PENDING, "held_after": LOWEST}
 
 
 def check_content(

@@ -14,12 +14,11 @@ from typing import Any
 from sqlalchemy import Connection, Select, delete, func, or_, select, tuple_
 
 from bulksend.ledger import counters
-from bulksend.ledger.campaigns import ACTIVE, DIRECT_PREFIX
+from bulksend.ledger.campaigns import IS_DIRECT, IS_LIVE
 from bulksend.ledger.clock import current_ms, read_clock
 from bulksend.ledger.database import among, dialect_insert, first, rows_changed
 from bulksend.ledger.ids import lowest_at
 from bulksend.ledger.schema import campaign_minutes, campaigns
-from bulksend.messaging.states import CampaignStatus
 
 MINUTE_MS = 60_000
 #: Receipts of a campaign that has ended change its counts for this long.
@@ -28,7 +27,6 @@ WATCHED_MS = 3 * 86_400_000
 KEPT_MS = 400 * 86_400_000
 #: At least so long after the last attempt the receipts of it are seen.
 _AFTERWARDS_MS = 10 * MINUTE_MS
-_ACTIVE = [*(status.value for status in ACTIVE), CampaignStatus.PAUSED.value]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +41,7 @@ class Minute:
 def keep(tx: Connection) -> int:
     """Keep the counts of every campaign whose counts changed; returns how many."""
     watched = select(campaigns.c.id).where(
-        or_(campaigns.c.status.in_(_ACTIVE), campaigns.c.ended_at > current_ms() - WATCHED_MS),
-        campaigns.c.key.not_like(DIRECT_PREFIX + "%"),
+        or_(IS_LIVE, campaigns.c.ended_at > current_ms() - WATCHED_MS), ~IS_DIRECT
     )
     ids = [str(id) for id in tx.execute(watched).scalars()]
     if not ids:

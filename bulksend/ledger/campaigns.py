@@ -27,6 +27,10 @@ NOT_STARTED = WAITING | {Status.CLAIMED}
 DIRECT_PREFIX = "direct:"
 #: Begins the key of the standing campaign of the test sends of a kind.
 TEST_PREFIX = DIRECT_PREFIX + "test:"
+#: SQL: the campaign is active; it is active or paused; it is the standing one of direct sends.
+IS_ACTIVE = campaigns.c.status.in_([status.value for status in ACTIVE])
+IS_LIVE = campaigns.c.status.in_([*(status.value for status in ACTIVE), CampaignStatus.PAUSED.value])
+IS_DIRECT = campaigns.c.key.startswith(DIRECT_PREFIX)
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,22 +196,18 @@ def newest(
 
 def active_paces(tx: Connection) -> dict[str, tuple[float | None, int]]:
     """Rate and weight of each campaign in one of the statuses ACTIVE, by its id."""
-    is_active = campaigns.c.status.in_([status.value for status in ACTIVE])
-    found = tx.execute(select(campaigns.c.id, campaigns.c.rate, campaigns.c.weight).where(is_active))
+    found = tx.execute(select(campaigns.c.id, campaigns.c.rate, campaigns.c.weight).where(IS_ACTIVE))
     return {str(id): (rate, weight or 1) for id, rate, weight in found}
 
 
 def active(tx: Connection) -> list[Campaign]:
     """Every campaign in one of the statuses ACTIVE, oldest first."""
-    is_active = campaigns.c.status.in_([status.value for status in ACTIVE])
-    return read_all(tx, select(campaigns).where(is_active).order_by(campaigns.c.id))
+    return read_all(tx, select(campaigns).where(IS_ACTIVE).order_by(campaigns.c.id))
 
 
 def open_ones(tx: Connection) -> list[Campaign]:
     """Every active or paused campaign but those of direct sends."""
-    statuses = [status.value for status in (*ACTIVE, CampaignStatus.PAUSED)]
-    c = campaigns.c
-    return read_all(tx, select(campaigns).where(c.status.in_(statuses), c.key.not_like(DIRECT_PREFIX + "%")))
+    return read_all(tx, select(campaigns).where(IS_LIVE, ~IS_DIRECT))
 
 
 def last_ended(tx: Connection, limit: int, *, within_ms: int, looked_at: int = 500) -> list[Campaign]:
@@ -220,12 +220,10 @@ def last_ended(tx: Connection, limit: int, *, within_ms: int, looked_at: int = 5
 
 def beside(tx: Connection, sender: str, *, without: str | None = None) -> list[OtherCampaign]:
     """What the active campaigns of a sender have left, for the forecast of another one, ``without``."""
-    is_active = campaigns.c.status.in_([status.value for status in ACTIVE])
-    query = select(campaigns).where(is_active, campaigns.c.sender == sender).order_by(campaigns.c.id)
+    query = select(campaigns).where(IS_ACTIVE, campaigns.c.sender == sender).order_by(campaigns.c.id)
     found = [each for each in read_all(tx, query) if each.id != without]
     counts = counters.of(tx, [each.id for each in found])
-    moving = LEFT
-    left = {id: sum(n for status, n in of.statuses.items() if status in moving) for id, of in counts.items()}
+    left = {id: sum(n for status, n in of.statuses.items() if status in LEFT) for id, of in counts.items()}
     return [
         OtherCampaign(each.kind, left[each.id], each.rate, each.due_at, each.weight or 1) for each in found
     ]
@@ -274,7 +272,7 @@ def finish_ended(tx: Connection) -> list[str]:
         update(campaigns)
         .where(
             campaigns.c.status == CampaignStatus.RUNNING.value,
-            campaigns.c.key.not_like(DIRECT_PREFIX + "%"),
+            ~IS_DIRECT,
             campaigns.c.retry_until.is_(None),
             counters.messages_in(LEFT) == 0,
         )

@@ -10,7 +10,7 @@ from __future__ import annotations
 from sqlalchemy import Connection, Update, func, literal, select, update
 
 from bulksend.ledger import counters, operator_log, pauses
-from bulksend.ledger.campaigns import ACTIVE, Campaign, read_all
+from bulksend.ledger.campaigns import IS_ACTIVE, Campaign, read_all
 from bulksend.ledger.clock import read_clock
 from bulksend.ledger.database import prefer_indexes
 from bulksend.ledger.schema import Id, campaigns, messages
@@ -26,9 +26,8 @@ _TRIED = sorted(SENT | {Status.FAILED, Status.UNKNOWN})
 
 def undecided(tx: Connection) -> list[Campaign]:
     """The active campaigns whose canary is not over."""
-    c = campaigns.c
-    active, undecided = [status.value for status in ACTIVE], [state.value for state in _OPEN]
-    return read_all(tx, select(campaigns).where(c.status.in_(active), c.canary_state.in_(undecided)))
+    is_undecided = campaigns.c.canary_state.in_([state.value for state in _OPEN])
+    return read_all(tx, select(campaigns).where(IS_ACTIVE, is_undecided))
 
 
 def advance(tx: Connection, campaign: Campaign, rules: CanaryRules, *, actor: str) -> Next:

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, Table, func, select
 
 from bulksend.ledger import counters, operator_log
-from bulksend.ledger.campaigns import ACTIVE
+from bulksend.ledger.campaigns import IS_LIVE
 from bulksend.ledger.schema import (
     audits,
     campaigns,
@@ -24,7 +24,6 @@ from bulksend.ledger.schema import (
     webhook_endpoints,
     workers,
 )
-from bulksend.messaging.states import CampaignStatus
 
 #: Tables that grow, and the topic under which a new row in them is told. Their ids rise.
 _GROWING: tuple[tuple[str, Table], ...] = (
@@ -75,8 +74,7 @@ def _campaigns(tx: Connection, found: dict[str, list[object]]) -> None:
         campaigns.c.due_at,
         campaigns.c.rows_read,
     )
-    is_live = campaigns.c.status.in_([*(status.value for status in ACTIVE), CampaignStatus.PAUSED.value])
-    live: list[Row[tuple[object, ...]]] = list(tx.execute(select(*columns).where(is_live)))
+    live: list[Row[tuple[object, ...]]] = list(tx.execute(select(*columns).where(IS_LIVE)))
     counts = counters.of(tx, [str(row[0]) for row in live])
     newest = tx.execute(select(campaigns.c.id).order_by(campaigns.c.id.desc()).limit(1)).scalar()
     all_of_them = found.setdefault("campaigns", [newest])

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Select, func, literal, or_, select, text, union_all
 
 from bulksend.ledger import pauses, senders
-from bulksend.ledger.campaigns import ACTIVE
+from bulksend.ledger.campaigns import IS_ACTIVE
 from bulksend.ledger.clock import read_clock
 from bulksend.ledger.database import among, prefer_indexes
 from bulksend.ledger.in_flight import IS_IN_FLIGHT, posts_since, waits, with_messages
@@ -85,13 +85,7 @@ def read_backlog(tx: Connection, *, account: str, standing: str) -> CodeBacklog:
 def people_ahead(tx: Connection) -> list[str]:
     """Whom the codes go to that are due and not POSTed yet or wait for the quota; MOST_PEOPLE of them at most."""
     prefer_indexes(tx)
-    mine = select(messages.c.recipient)
-    waiting = mine.where(
-        among(tx, messages.c.campaign_id, _active_ids(tx)),
-        text(f"messages.{WAITING_SQL}"),
-        ~IS_IN_FLIGHT,
-        or_(messages.c.due_at <= literal(read_clock(tx)), messages.c.gate == GATE),
-    ).limit(MOST_PEOPLE)
+    waiting = _queued(tx, select(messages.c.recipient), read_clock(tx), GATE).limit(MOST_PEOPLE)
     source, m = with_messages(tx)
     claimed = (
         select(m.recipient)
@@ -115,12 +109,19 @@ def _active() -> tuple[ColumnElement[bool], ...]:
     return (
         campaigns.c.kind == Kind.OTP.value,
         campaigns.c.held_after.is_(None),
-        campaigns.c.status.in_([status.value for status in ACTIVE]),
+        IS_ACTIVE,
     )
 
 
-def _active_ids(tx: Connection) -> list[str]:
-    return [str(id) for id in tx.execute(select(campaigns.c.id).where(*_active())).scalars()]
+def _queued(tx: Connection, columns: Select[Any], now: int, gate: str) -> Select[Any]:
+    """Of the codes that no worker has: those that are due, and those behind this gate."""
+    active = [str(id) for id in tx.execute(select(campaigns.c.id).where(*_active())).scalars()]
+    return columns.where(
+        among(tx, messages.c.campaign_id, active),
+        text(f"messages.{WAITING_SQL}"),
+        ~IS_IN_FLIGHT,
+        or_(messages.c.due_at <= literal(now), messages.c.gate == gate),
+    )
 
 
 def with_a_worker(tx: Connection, names: Sequence[str], now: int) -> Select[Any]:
@@ -148,18 +149,8 @@ def oldest_with_a_worker(tx: Connection, now: int, paused: Collection[str]) -> i
 
 def _waiting(tx: Connection, now: int) -> list[tuple[str, str, int, int, int]]:
     """Sender, campaign, the codes that are due and not POSTed yet, those of them with a permit, the oldest due time."""
-    columns = messages.c.sender, messages.c.campaign_id, messages.c.due_at
-    due = (
-        select(*columns, literal(False).label("is_open"))
-        .where(
-            among(tx, messages.c.campaign_id, _active_ids(tx)),
-            text(f"messages.{WAITING_SQL}"),
-            ~IS_IN_FLIGHT,
-            or_(messages.c.due_at <= literal(now), messages.c.gate == _OUTAGE),
-        )
-        .limit(COUNTED)
-        .subquery()
-    )
+    columns = messages.c.sender, messages.c.campaign_id, messages.c.due_at, literal(False).label("is_open")
+    due = _queued(tx, select(*columns), now, _OUTAGE).limit(COUNTED).subquery()
     claimed = with_a_worker(tx, ("sender", "campaign_id", "due_at"), now).limit(COUNTED).subquery()
     both = union_all(select(due), select(claimed)).subquery()
     permitted = func.count().filter(both.c.is_open)

@@ -64,7 +64,9 @@ def first(tx: Connection, query: Select[Any], made: Callable[..., T]) -> T | Non
     return None if row is None else made(**row)
 
 
-def newest_first(query: Select[Any], key: ColumnElement[Any], limit: int, before: str | None) -> Select[Any]:
+def newest_first(
+    query: Select[Any], key: ColumnElement[Any], limit: int, before: str | None = None
+) -> Select[Any]:
     """A page of what the query finds, the highest ids first; only those before the id ``before``."""
     page = query.order_by(key.desc()).limit(limit)
     return page if before is None else page.where(key < before)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import Connection, Select, or_, select, text
 
 from bulksend.ledger.bulk_parameters import storable
-from bulksend.ledger.campaigns import DIRECT_PREFIX
+from bulksend.ledger.campaigns import IS_DIRECT
 from bulksend.ledger.database import prefer_indexes
 from bulksend.ledger.ids import is_id
 from bulksend.ledger.schema import EARLIER_ID_SQL, attempts, campaigns, messages, receipts
@@ -63,4 +63,4 @@ def _newest_campaigns() -> Select[tuple[str]]:
 
 
 def _standing() -> Select[tuple[str]]:
-    return select(campaigns.c.id).where(campaigns.c.key.startswith(DIRECT_PREFIX))
+    return select(campaigns.c.id).where(IS_DIRECT)

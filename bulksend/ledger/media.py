@@ -11,7 +11,7 @@ from sqlalchemy import Column, Connection, delete, insert, or_, select, update
 from bulksend.errors import InvalidValue, NotFound
 from bulksend.ledger import operator_log
 from bulksend.ledger.bulk_parameters import storable
-from bulksend.ledger.campaigns import ACTIVE
+from bulksend.ledger.campaigns import IS_LIVE
 from bulksend.ledger.clock import read_clock
 from bulksend.ledger.database import among, first
 from bulksend.ledger.ids import is_id
@@ -19,7 +19,7 @@ from bulksend.ledger.schema import campaigns, media
 from bulksend.messaging.content_json import load_content_json
 from bulksend.messaging.masking import mask_digits
 from bulksend.messaging.media_references import file_places, our_id, reference
-from bulksend.messaging.states import CampaignStatus, MessageType
+from bulksend.messaging.states import MessageType
 
 #: The vendor keeps a file this long (Meta, media, 2026-06-16).
 KEPT_MS = 30 * 86_400_000
@@ -27,8 +27,6 @@ KEPT_MS = 30 * 86_400_000
 RENEW_MS = 3 * 86_400_000
 #: The name space of our ids of files.
 _IDS = uuid.UUID("6f2c1c1e-0f0b-4f5e-9d0e-6d656469613a")
-#: The campaigns that may still send.
-LIVE = (*(status.value for status in ACTIVE), CampaignStatus.PAUSED.value)
 
 
 class Media(NamedTuple):
@@ -121,7 +119,7 @@ def users(tx: Connection, file: Media, *, by_our_id: bool = True, by_vendor_id: 
     named = [reference(file.id)] * by_our_id + [file.media_id] * by_vendor_id
     content = campaigns.c.content
     wanted = select(campaigns.c.id).where(
-        campaigns.c.status.in_(LIVE),
+        IS_LIVE,
         campaigns.c.sender == file.sender,
         or_(*(content.contains(f'"{id}"', autoescape=True) for id in named)),
     )

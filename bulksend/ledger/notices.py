@@ -11,7 +11,7 @@ from sqlalchemy import Connection, select, update
 
 from bulksend.ledger import events, operator_log, pauses
 from bulksend.ledger.bulk_parameters import storable
-from bulksend.ledger.campaigns import ACTIVE
+from bulksend.ledger.campaigns import IS_ACTIVE
 from bulksend.ledger.clock import read_clock
 from bulksend.ledger.schema import acts, campaigns, senders
 from bulksend.messaging.sender_quality import LOW_QUALITY, is_low_quality
@@ -76,9 +76,8 @@ def change_sender(tx: Connection, change: SenderChange, *, actor: str) -> bool:
 
 def _pause_marketing(tx: Connection, phone: str, *, actor: str) -> None:
     """Pause the marketing campaigns of a sender whose quality fell: more of them would cost it its limit."""
-    active = [status.value for status in ACTIVE]
     c = campaigns.c
-    found = select(c.id).where(c.sender == phone, c.kind == Kind.MARKETING.value, c.status.in_(active))
+    found = select(c.id).where(c.sender == phone, c.kind == Kind.MARKETING.value, IS_ACTIVE)
     for id in tx.execute(found).scalars().all():
         pauses.pause_campaign(tx, str(id), actor=actor, why=LOW_QUALITY.format(sender=phone))
 

@@ -143,7 +143,7 @@ def newest(
     """The newest entries of this kind on a subject, not older than ``since`` (ms), newest first."""
     found = select(acts).where(acts.c.scope == scope, acts.c.subject == subject)
     found = found.where(acts.c.act == act, acts.c.at >= since)
-    return _read(tx, newest_first(found, acts.c.id, limit, None))
+    return _read(tx, newest_first(found, acts.c.id, limit))
 
 
 def recent(tx: Connection, limit: int, *, scope: str | None = None) -> list[Act]:
@@ -153,7 +153,7 @@ def recent(tx: Connection, limit: int, *, scope: str | None = None) -> list[Act]
     """
     newest = select(acts).order_by(acts.c.id.desc()).limit(_LOOKED_AT).subquery()
     found = select(newest).where(newest.c.scope != "read" if scope is None else newest.c.scope == scope)
-    return _read(tx, newest_first(found, newest.c.id, limit, None))
+    return _read(tx, newest_first(found, newest.c.id, limit))
 
 
 @dataclass(frozen=True, slots=True)

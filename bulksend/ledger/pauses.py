@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from sqlalchemy import Column, ColumnElement, Connection, case, or_, select, update
 
 from bulksend.ledger import operator_log
-from bulksend.ledger.campaigns import ACTIVE
+from bulksend.ledger.campaigns import IS_ACTIVE
 from bulksend.ledger.clock import current_ms
 from bulksend.ledger.database import insert_if_new
 from bulksend.ledger.schema import accounts, campaigns, senders
@@ -46,10 +46,9 @@ def current(tx: Connection) -> Pauses:
 
 def pause_campaign(tx: Connection, id: str, *, actor: str, why: str) -> bool:
     """Hold its messages back. Returns whether it was active."""
-    is_active = campaigns.c.status.in_([status.value for status in ACTIVE])
     status = CampaignStatus.PAUSED.value
     return _change(
-        tx, "pause", "campaign", campaigns.c.id, id, is_active, actor=actor, why=why, status=status
+        tx, "pause", "campaign", campaigns.c.id, id, IS_ACTIVE, actor=actor, why=why, status=status
     )
 
 

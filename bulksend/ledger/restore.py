@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, delete, func, insert, or_, select, text, update
 
 from bulksend.ledger import counters, operator_log
-from bulksend.ledger.campaigns import DIRECT_PREFIX
+from bulksend.ledger.campaigns import IS_DIRECT
 from bulksend.ledger.clock import current_ms, read_clock
 from bulksend.ledger.database import among, prefer_indexes, set_statement_timeout
 from bulksend.ledger.endings import ENDED_VALUES, RESTORED, WORKER_LOST
@@ -93,13 +93,8 @@ def stop_intakes(tx: Connection, *, actor: str, why: str) -> tuple[list[str], in
 
     Their rows may have been taken in and sent since. Returns the campaigns and the number of files.
     """
-    halfway = tx.execute(
-        select(campaigns.c.id).where(
-            campaigns.c.status == CampaignStatus.INTAKE.value,
-            campaigns.c.key.not_like(DIRECT_PREFIX + "%"),
-        )
-    ).scalars()
-    ids = [str(id) for id in halfway]
+    halfway = select(campaigns.c.id).where(campaigns.c.status == CampaignStatus.INTAKE.value, ~IS_DIRECT)
+    ids = list(tx.scalars(halfway))
     for id in ids:
         operator_log.apply(
             tx,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from sqlalchemy import (
     Column,
@@ -27,11 +28,10 @@ from sqlalchemy import (
 )
 
 from bulksend.ledger import counters, legal_holds
-from bulksend.ledger.campaigns import DIRECT_PREFIX
+from bulksend.ledger.campaigns import IS_DIRECT
 from bulksend.ledger.clock import read_clock
 from bulksend.ledger.database import among, prefer_indexes, rows_changed
 from bulksend.ledger.ids import lowest_at
-from bulksend.ledger.legal_holds import Held
 from bulksend.ledger.schema import attempts, campaigns, inbound_messages, messages, metadata
 from bulksend.messaging.retention import DAY_MS, Due, Retention
 from bulksend.messaging.states import CampaignStatus, Kind, Status
@@ -76,7 +76,7 @@ class _Walk:
         else:
             self.after, self.rests_until = last, float("-inf")
 
-    def first_of(self, due: Sequence[Row[tuple[object, ...]]]) -> Sequence[Row[tuple[object, ...]]]:
+    def first_of(self, due: Sequence[Row[Any]]) -> Sequence[Row[Any]]:
         """As many of the rows as may be deleted at once; the next step begins behind them."""
         if len(due) <= self.most:
             return due
@@ -131,7 +131,7 @@ class Deletion:
         rows = self._page(tx, select(*columns).where(m.id < lowest_at(now - youngest)), m.id, walk)
         kept = self._kept(tx, rows)
 
-        def what(row: Row[tuple[object, ...]]) -> Due:
+        def what(row: Row[Any]) -> Due:
             of = self._retention.of_message(Kind(row.kind), Status(row.status), row.ended_at, now)
             return of if of is Due.ROW or row.has_content else Due.NOTHING
 
@@ -145,25 +145,21 @@ class Deletion:
             tx.exec_driver_sql(f"SET LOCAL application_name = '{APPLICATION}'")
         return walk.step(tx, walk)
 
-    def _page(
-        self, tx: Connection, wanted: Select[tuple[object, ...]], key: Column[str], walk: _Walk
-    ) -> Sequence[Row[tuple[object, ...]]]:
+    def _page(self, tx: Connection, wanted: Select[Any], key: Column[str], walk: _Walk) -> Sequence[Row[Any]]:
         prefer_indexes(tx)
         rows = tx.execute(wanted.where(key > walk.after).order_by(key).limit(walk.size)).all()
         walk.went_to(str(rows[-1].id) if len(rows) == walk.size else None, self._clock())
         return rows
 
-    def _kept(
-        self, tx: Connection, rows: Sequence[Row[tuple[object, ...]]]
-    ) -> Callable[[Row[tuple[object, ...]]], bool]:
+    def _kept(self, tx: Connection, rows: Sequence[Row[Any]]) -> Callable[[Row[Any]], bool]:
         """Whether a row is under legal hold, or its campaign has not ended."""
         held = legal_holds.held(tx)
         ids = {str(row.campaign_id) for row in rows if row.campaign_id is not None}
-        has_ended = campaigns.c.status.in_(_ENDED) | campaigns.c.key.startswith(DIRECT_PREFIX)
+        has_ended = campaigns.c.status.in_(_ENDED) | IS_DIRECT
         found = tx.execute(select(campaigns.c.id).where(among(tx, campaigns.c.id, sorted(ids)), has_ended))
         ended = {str(id) for id in found.scalars()} - held.campaigns
 
-        def kept(row: Row[tuple[object, ...]]) -> bool:
+        def kept(row: Row[Any]) -> bool:
             return str(row.campaign_id) not in ended or row.recipient in held.numbers
 
         return kept
@@ -176,7 +172,8 @@ class Deletion:
         columns = cast(i.id, Text).label("id"), cast(i.campaign_id, Text).label("campaign_id"), i.recipient
         rows = self._page(tx, select(*columns).where(i.id < lowest_at(before)), i.id, walk)
         held = legal_holds.held(tx)
-        ids = [row.id for row in walk.first_of([row for row in rows if not _is_held(row, held)])]
+        free = [r for r in rows if r.campaign_id not in held.campaigns and r.recipient not in held.numbers]
+        ids = [row.id for row in walk.first_of(free)]
         gone = among(tx, i.id, ids)
         return {"inbound": rows_changed(tx, delete(inbound_messages).where(gone)) if ids else 0}
 
@@ -193,7 +190,7 @@ class Deletion:
             has_rows = exists().where(messages.c.campaign_id == campaigns.c.id)
             due = select(campaigns.c.id).where(
                 *(campaigns.c.kind == kind.value, campaigns.c.status.in_(_ENDED), ~has_rows),
-                *(campaigns.c.ended_at < before, campaigns.c.key.not_like(DIRECT_PREFIX + "%")),
+                *(campaigns.c.ended_at < before, ~IS_DIRECT),
                 campaigns.c.id.not_in(sorted(held.campaigns)),
             )
             id = tx.execute(due.order_by(campaigns.c.id).limit(1)).scalar()
@@ -201,10 +198,6 @@ class Deletion:
                 return {"campaigns": _delete_campaign(tx, str(id), walk.size)}
         walk.went_to(None, self._clock())
         return {}
-
-
-def _is_held(row: Row[tuple[object, ...]], held: Held) -> bool:
-    return row.campaign_id in held.campaigns or row.recipient in held.numbers
 
 
 def _wipe(tx: Connection, ids: Sequence[str]) -> int:

@@ -24,7 +24,7 @@ from sqlalchemy import (
 
 from bulksend.errors import InvalidInput
 from bulksend.ledger import counters, installation
-from bulksend.ledger.campaigns import DIRECT_PREFIX
+from bulksend.ledger.campaigns import IS_DIRECT
 from bulksend.ledger.database import among, prefer_indexes
 from bulksend.ledger.ids import NEAR_MS, instant_of, is_id, lowest_at
 from bulksend.ledger.in_flight import has_status, shown
@@ -221,7 +221,7 @@ def _heads(
 def _campaigns_of(query: Query, before: str | None, near_since: int | None) -> Select[tuple[str, int]]:
     """Campaigns that may have messages within the time range, and when their intake ended at the latest."""
     # Only direct sends come in after the intake of their campaign is done.
-    goes_on = or_(campaigns.c.intake_done_at.is_(None), campaigns.c.key.startswith(DIRECT_PREFIX))
+    goes_on = or_(campaigns.c.intake_done_at.is_(None), IS_DIRECT)
     last = case((goes_on, literal(_STILL_OPEN)), else_=campaigns.c.intake_done_at)
 
     def skew(instant: ColumnElement[int]) -> ColumnElement[int]:

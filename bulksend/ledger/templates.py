@@ -9,16 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
 
 from bulksend.errors import InvalidValue
 from bulksend.ledger import events, operator_log, pauses
 from bulksend.ledger.bulk_parameters import storable
-from bulksend.ledger.campaigns import ACTIVE, Campaign, read_all
+from bulksend.ledger.campaigns import IS_ACTIVE, IS_LIVE, Campaign, read_all
 from bulksend.ledger.clock import read_clock
 from bulksend.ledger.database import first, insert_if_new, rows_changed
 from bulksend.ledger.schema import campaigns, template_uses, templates
-from bulksend.messaging.states import CampaignStatus, Kind, MessageType
+from bulksend.messaging.states import Kind, MessageType
 from bulksend.messaging.template_fit import (
     APPROVED,
     KnownTemplate,
@@ -170,7 +170,7 @@ def _tell(
 def _pause_users(tx: Connection, before: KnownTemplate, after: KnownTemplate, *, actor: str) -> None:
     """Pause the active campaigns of a template that changed for the worse, or that they do not fit any more."""
     worse = worsened(before, after)
-    for campaign in _active_users(tx):
+    for campaign in _users(tx, IS_ACTIVE):
         content = content_of(campaign.content)
         used = template_of(campaign.type, content)
         if used is None or used[0] != after.name or after.language not in ("", used[1]):
@@ -180,13 +180,8 @@ def _pause_users(tx: Connection, before: KnownTemplate, after: KnownTemplate, *,
             pauses.pause_campaign(tx, campaign.id, actor=actor, why=why)
 
 
-def _active_users(tx: Connection) -> Sequence[Campaign]:
-    return _users(tx, [status.value for status in ACTIVE])
-
-
-def _users(tx: Connection, statuses: Sequence[str]) -> Sequence[Campaign]:
-    is_one = campaigns.c.type == MessageType.TEMPLATE.value
-    return read_all(tx, select(campaigns).where(is_one, campaigns.c.status.in_(statuses)))
+def _users(tx: Connection, which: ColumnElement[bool]) -> Sequence[Campaign]:
+    return read_all(tx, select(campaigns).where(campaigns.c.type == MessageType.TEMPLATE.value, which))
 
 
 def users_of(tx: Connection, name: str, *, limit: int) -> list[tuple[Campaign, str]]:
@@ -204,7 +199,7 @@ def users_of(tx: Connection, name: str, *, limit: int) -> list[tuple[Campaign, s
 
 def used(tx: Connection) -> set[tuple[str, str]]:
     """Name and language of the templates of campaigns in intake, running or paused."""
-    found = _users(tx, [*(status.value for status in ACTIVE), CampaignStatus.PAUSED.value])
+    found = _users(tx, IS_LIVE)
     return set(filter(None, (template_of(each.type, content_of(each.content)) for each in found)))
 
 
@@ -215,7 +210,7 @@ def in_use(tx: Connection) -> set[tuple[str, str]]:
     """
     since = read_clock(tx) - _DAY_MS
     single = select(template_uses.c.sender, template_uses.c.name).where(template_uses.c.used_at > since)
-    found = _users(tx, [*(status.value for status in ACTIVE), CampaignStatus.PAUSED.value])
+    found = _users(tx, IS_LIVE)
     return {(sender, name) for sender, name in tx.execute(single)} | {
         (each.sender, template[0])
         for each in found

@@ -77,7 +77,7 @@ def get(tx: Connection, id: str) -> Upload | None:
 def of_campaign(tx: Connection, campaign_id: str) -> Upload | None:
     """The newest file of a campaign; None where it has none."""
     newest = select(*_SHOWN).where(uploads.c.campaign_id == campaign_id)
-    return first(tx, newest_first(newest, uploads.c.id, 1, None), _made)
+    return first(tx, newest_first(newest, uploads.c.id, 1), _made)
 
 
 def waiting(
