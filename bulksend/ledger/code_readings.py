@@ -5,15 +5,17 @@ Each reads a bounded number of rows by an index, whatever the size of the ledger
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from sqlalchemy import Connection, func, literal, select, text
 
 from bulksend.ledger.bulk_parameters import statement
-from bulksend.ledger.campaigns import DIRECT_PREFIX
+from bulksend.ledger.campaigns import IS_DIRECT, Campaign
 from bulksend.ledger.clock import read_clock
 from bulksend.ledger.code_backlog import with_a_worker
-from bulksend.ledger.database import prefer_indexes
+from bulksend.ledger.database import newest_first, prefer_indexes
 from bulksend.ledger.ids import lowest_at
 from bulksend.ledger.in_flight import IS_IN_FLIGHT
 from bulksend.ledger.schema import WAITING_CODES_SQL, campaigns, messages
@@ -26,6 +28,9 @@ CAMPAIGNS_SEEN = 10
 CODES_SEEN = 1_000
 #: The codes that wait are looked at up to this number, and as many of those that a worker has.
 WAITING_SEEN = 5_000
+#: The standing campaign never ends: for its latency only its codes of this time count.
+RECENT_MS = 3_600_000
+_PERCENTILES = (50, 95, 99)
 _POSTED = (Status.ACCEPTED, Status.DELIVERED, Status.READ, Status.FAILED, Status.UNKNOWN)
 _WAITS = f"""
 SELECT m.sender, m.sent_at, m.sent_at - {SINCE.format(code="m")} AS to_post_ms,
@@ -34,6 +39,24 @@ FROM messages m
 WHERE m.campaign_id = :campaign AND m.status = :status AND m.id >= :since AND m.sent_at IS NOT NULL
 ORDER BY m.id DESC LIMIT :seen
 """  # noqa: S608 - our own words
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Of ``count`` codes: half took at most ``p50_ms``, 95 and 99 % at most the others. None where there are none."""
+
+    count: int
+    p50_ms: int | None = None
+    p95_ms: int | None = None
+    p99_ms: int | None = None
+
+    @classmethod
+    def of(cls, waits: Iterable[int | None]) -> Latency:
+        """Of these waits in milliseconds; None counts for nothing."""
+        known = sorted(each for each in waits if each is not None)
+        if not known:
+            return cls(0)
+        return cls(len(known), *(known[(len(known) * percent + 99) // 100 - 1] for percent in _PERCENTILES))
 
 
 class Waited(NamedTuple):
@@ -69,13 +92,9 @@ class Undelivered(NamedTuple):
 def campaign_ids(tx: Connection) -> list[str]:
     """The campaigns of codes that are looked at."""
     is_code = campaigns.c.kind == Kind.OTP.value
-    standing = select(campaigns.c.id).where(is_code, campaigns.c.key.startswith(DIRECT_PREFIX))
-    newest = (
-        select(campaigns.c.id)
-        .where(is_code, ~campaigns.c.key.startswith(DIRECT_PREFIX))
-        .order_by(campaigns.c.id.desc())
-        .limit(CAMPAIGNS_SEEN)
-    )
+    standing = select(campaigns.c.id).where(is_code, IS_DIRECT)
+    others = select(campaigns.c.id).where(is_code, ~IS_DIRECT)
+    newest = newest_first(others, campaigns.c.id, CAMPAIGNS_SEEN)
     return [str(id) for query in (standing, newest) for id in tx.execute(query).scalars()]
 
 
@@ -95,6 +114,19 @@ def waited(tx: Connection, ids: list[str], since_ms: int) -> list[Waited]:
                 delivery = None if to_delivery is None else max(0, to_delivery)
                 found.append(Waited(sender, sent_at, max(0, to_post), delivery))
     return found
+
+
+def latency(tx: Connection, campaign: Campaign) -> dict[str, Latency]:
+    """``posted``: until the newest POST began; ``delivered``: until the receipt says so.
+
+    Of the newest CODES_SEEN codes in each status: in most campaigns of all.
+    """
+    since = read_clock(tx) - RECENT_MS if campaign.is_direct else 0
+    codes = waited(tx, [campaign.id], since)
+    return {
+        "posted": Latency.of(each.to_post_ms for each in codes),
+        "delivered": Latency.of(each.to_delivery_ms for each in codes),
+    }
 
 
 def count_expired(tx: Connection, ids: list[str], since_ms: int) -> int:

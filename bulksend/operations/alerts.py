@@ -21,7 +21,7 @@ from bulksend.ledger import (
     webhook_endpoints,
 )
 from bulksend.ledger.clock import read_clock
-from bulksend.ledger.code_latency import RECENT_MS, Latency
+from bulksend.ledger.code_readings import RECENT_MS, Latency
 from bulksend.ledger.database import Database
 from bulksend.ledger.senders import Sender
 from bulksend.messaging.account_quota import account_quota

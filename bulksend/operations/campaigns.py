@@ -14,7 +14,7 @@ from bulksend.ledger import (
     campaign_retry,
     campaign_settings,
     campaigns,
-    code_latency,
+    code_readings,
     counters,
     inbound,
     operator_log,
@@ -293,7 +293,7 @@ def _latency(tx: Connection, campaign: Campaign) -> dict[str, dict[str, Any]] | 
     """How long codes took; None for other kinds."""
     if campaign.kind is not Kind.OTP:
         return None
-    return {name: to_json(each) for name, each in code_latency.code_latency(tx, campaign).items()}
+    return {name: to_json(each) for name, each in code_readings.latency(tx, campaign).items()}
 
 
 def reasons_sampled(statuses: Mapping[str, int]) -> dict[str, int]:

@@ -14,8 +14,7 @@ from bulksend.ledger import campaigns, code_readings, counters, pauses
 from bulksend.ledger.campaigns import DIRECT_PREFIX
 from bulksend.ledger.clock import read_clock
 from bulksend.ledger.code_backlog import CodeBacklog, read_backlog
-from bulksend.ledger.code_latency import Latency
-from bulksend.ledger.code_readings import WAITING_SEEN, Waited, WaitingCode
+from bulksend.ledger.code_readings import WAITING_SEEN, Latency, Waited, WaitingCode
 from bulksend.ledger.database import Database
 from bulksend.limits import RedisPermits
 from bulksend.messaging.code_delay import (

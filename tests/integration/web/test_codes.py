@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bulksend.ledger.code_backlog import CodeBacklog
-from bulksend.ledger.code_latency import Latency
-from bulksend.ledger.code_readings import WaitingCode
+from bulksend.ledger.code_readings import Latency, WaitingCode
 from bulksend.ledger.receipts import Receipt
 from bulksend.messaging.code_delay import NOTHING_KNOWN, CodeLane, Workers
 from bulksend.operations.access import Role
