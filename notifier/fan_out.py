@@ -142,7 +142,7 @@ class FanOut:
             known = rooms.get(id)
             # What happens after a change of the URL or the secret goes out by the new one.
             room = known.most if known is not None and known.sealed == now.sealed else 0
-            claimed += webhook_deliveries.store_claimed(tx, id, page.bodies[:room], lease_ms=self._lease_ms)
+            claimed += webhook_deliveries.store(tx, id, page.bodies[:room], lease_ms=self._lease_ms)
             made += len(webhook_deliveries.store(tx, id, page.bodies[room:]))
             webhook_endpoints.move_cursor(tx, id, page.cursor)
         reach("fanning_out")

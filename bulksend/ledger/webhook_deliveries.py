@@ -66,21 +66,11 @@ class Tried:
     latency_ms: float
 
 
-def store(tx: Connection, endpoint_id: str, bodies: Iterable[WebhookBody]) -> list[Claimed]:
-    """Make a delivery of each body, due now."""
-    return _store(tx, endpoint_id, bodies, attempts=0, lease_ms=0)
-
-
-def store_claimed(
-    tx: Connection, endpoint_id: str, bodies: Iterable[WebhookBody], *, lease_ms: int
+def store(
+    tx: Connection, endpoint_id: str, bodies: Iterable[WebhookBody], *, lease_ms: int | None = None
 ) -> list[Claimed]:
-    """Make a delivery of each body, claimed by the caller: it saves the claim's transaction."""
-    return _store(tx, endpoint_id, bodies, attempts=1, lease_ms=lease_ms)
-
-
-def _store(
-    tx: Connection, endpoint_id: str, bodies: Iterable[WebhookBody], *, attempts: int, lease_ms: int
-) -> list[Claimed]:
+    """Make a delivery of each body, due now; with ``lease_ms`` claimed by the caller, which saves a transaction."""
+    attempts = 0 if lease_ms is None else 1
     made = [(Claimed(new_id(), endpoint_id, body.type, attempts, body.body), body) for body in bodies]
     rows = [
         {
@@ -92,7 +82,7 @@ def _store(
         for claimed, body in made
     ]
     if rows:
-        due = current_ms() + lease_ms
+        due = current_ms() + (lease_ms or 0)
         tx.execute(insert(webhook_deliveries).values(next_at=due, created_at=current_ms()), rows)
     return [claimed for claimed, _ in made]
 
@@ -121,14 +111,7 @@ def claim(tx: Connection, endpoint_id: str, *, limit: int, lease_ms: int) -> lis
     """Take deliveries of an endpoint that are due, the longest due first; no other notifier takes them meanwhile."""
     table = webhook_deliveries.c
     due = (
-        select(
-            table.id,
-            table.type,
-            table.attempts,
-            table.body,
-            table.earlier_tries,
-            *(table[name] for name in RESULT),
-        )
+        select(*(table[name] for name in (*_CLAIMED, "earlier_tries", *RESULT)))
         .where(table.endpoint_id == endpoint_id, table.status == PENDING, table.next_at <= current_ms())
         .order_by(table.next_at, table.id)
         .limit(limit)
