@@ -312,12 +312,5 @@ def subject_of(name: str, language: str) -> str:
 
 
 def _known(row: Mapping[str, Any]) -> KnownTemplate:
-    return KnownTemplate(
-        row["name"],
-        row["language"],
-        row["status"],
-        row["category"],
-        row["quality"],
-        row["rejected_reason"],
-        shape_from_json(row["shape"]),
-    )
+    names = ("name", "language", "status", "category", "quality", "rejected_reason")
+    return KnownTemplate(**{name: row[name] for name in names}, shape=shape_from_json(row["shape"]))

@@ -38,18 +38,12 @@ MEANING = {
 LOOKED_AT, AT_ONCE = 2_000, 500
 # SQLite uses a partial index only for the exact text of its condition.
 _IS_UNKNOWN = text(f"messages.{UNKNOWN_SQL}")
-#: The attempt's columns that are shown, renamed where the message has one of that name.
-_SHOWN = {
-    "n": "attempt_n",
-    "worker": "worker",
-    "started_at": "started_at",
-    "finished_at": "finished_at",
-    "bytes_sent": "bytes_sent",
-    "reply_began": "reply_began",
-    "http_status": "http_status",
-    "ret_code": "attempt_ret_code",
-    "error": "attempt_error",
-}
+#: The attempt's columns that are shown, some of them by another name, which the message has for one of its own.
+_SHOWN = (
+    *("n", "worker", "started_at", "finished_at", "bytes_sent", "reply_began"),
+    *("http_status", "ret_code", "error"),
+)
+_RENAMED = {"n": "attempt_n", "ret_code": "attempt_ret_code", "error": "attempt_error"}
 
 
 def trace_of(attempt: Mapping[Any, Any]) -> Trace:
@@ -139,5 +133,5 @@ def _unknown_attempts(tx: Connection, ids: Sequence[str]) -> dict[str, RowMappin
 
 def _line(row: RowMapping, attempt: RowMapping) -> dict[str, Any]:
     """A message's fields, and beside them those of its attempt."""
-    own = {shown: attempt[name] for name, shown in _SHOWN.items()}
+    own = {_RENAMED.get(name, name): attempt[name] for name in _SHOWN}
     return {**row, **own, "trace": trace_of(attempt).value}

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, insert, or_, select, text, update
+from sqlalchemy import Connection, Update, insert, or_, select, text, update
 
 from bulksend.ledger.bulk_parameters import storable
 from bulksend.ledger.clock import current_ms, read_clock
@@ -120,32 +120,19 @@ def begin(tx: Connection, id: str, owner: str, campaign_id: str) -> None:
 
 def finish(tx: Connection, id: str, owner: str, *, campaign_id: str, report: str) -> bool:
     """Every row is stored. Returns whether the file was still this intake's."""
-    done = _owned(id, owner).values(
-        state=UploadState.DONE.value,
-        campaign_id=campaign_id,
-        report=report,
-        owner=None,
-        ended_at=current_ms(),
-    )
+    done = _ended(_owned(id, owner), UploadState.DONE, campaign_id=campaign_id, report=report)
     return tx.execute(done).rowcount == 1
 
 
 def end_repeated(tx: Connection, id: str, report: str) -> None:
     """Its rows were all taken in before it came."""
-    ended = update(uploads).where(uploads.c.id == id)
-    tx.execute(ended.values(state=UploadState.DONE.value, report=report, ended_at=current_ms()))
+    tx.execute(_ended(update(uploads).where(uploads.c.id == id), UploadState.DONE, report=report))
 
 
 def refuse(tx: Connection, id: str, owner: str, *, code: str, why: str) -> bool:
     """Its rows cannot be, or not all be, taken in. Returns whether the file was still this intake's."""
-    refused = _owned(id, owner).values(
-        state=UploadState.REFUSED.value,
-        error_code=code[:40],
-        error=storable(why, 5000),
-        owner=None,
-        ended_at=current_ms(),
-    )
-    return tx.execute(refused).rowcount == 1
+    said = {"error_code": code[:40], "error": storable(why, 5000)}
+    return tx.execute(_ended(_owned(id, owner), UploadState.REFUSED, **said)).rowcount == 1
 
 
 def live_ids(tx: Connection, ids: Sequence[str]) -> set[str]:
@@ -165,8 +152,12 @@ def _is_free() -> Any:
     return or_(uploads.c.lease_until.is_(None), uploads.c.lease_until < current_ms())
 
 
-def _owned(id: str, owner: str) -> Any:
+def _owned(id: str, owner: str) -> Update:
     return update(uploads).where(uploads.c.id == id, uploads.c.owner == owner)
+
+
+def _ended(change: Update, state: UploadState, **values: str) -> Update:
+    return change.values(state=state.value, owner=None, ended_at=current_ms(), **values)
 
 
 def _made(state: str, **rest: Any) -> Upload:
