@@ -46,6 +46,18 @@ class Transport(redis.Transport):
     Channel = Channel
     connection_errors = (*redis.Transport.connection_errors, redis_py.RedisError)
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        #: Until a hub brings its own.
+        self._own_poller: Any = self.cycle.poller  # type: ignore[union-attr]
+
+    def close_connection(self, connection: Any) -> None:
+        """Kombu's own leaves its poller to the garbage collection."""
+        try:
+            super().close_connection(connection)
+        finally:
+            self._own_poller.close()
+
 
 class LaneChannel(Channel):
     """One BRPOP at a time, each gives a job or nothing."""
