@@ -121,13 +121,12 @@ def shorten_pauses() -> None:
     """Shorten the pauses of the engine's event loop: each pause makes it miss the slices of POSTs.
 
     A full garbage collection takes 150 ms here. The modules of Celery and SQLAlchemy are excluded from it, which leaves
-    12 ms with 800 messages in flight; it runs when what it looks at has grown by a quarter. Lost connections leave
-    cycles, with buffers, that only it frees. Python's default of 5 ms is the time that the loop waits for another
-    thread that computes.
+    12 ms with 800 messages in flight, and the engine asks for it once a minute. Python's default of 5 ms is the time
+    that the loop waits for another thread that computes.
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(5_000)
+    gc.set_threshold(5_000, 10, 1_000)
     sys.setswitchinterval(0.001)
 
 

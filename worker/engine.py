@@ -6,6 +6,7 @@ Every call to the ledger or to Redis runs on a thread, in batches.
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -57,6 +58,8 @@ _STARTED_PER_TURN = 20
 _RATES_SECONDS = 0.5
 #: Between two transactions of results, unless a batch is full: nothing waits for a single result.
 _SETTLE_INTERVAL_S = 0.025
+#: How often the cycles that lost connections leave are freed: Python's own rule may wait for half an hour.
+_GARBAGE_SECONDS = 60.0
 #: OTP has threads of its own, so that it does not wait for the transactions of other lanes.
 _THREADS = {
     "otp-claims": 1,
@@ -217,6 +220,9 @@ class Engine:
                 run_duties(self._duties, self._thread, self._settings.rescue_seconds), name="maintenance"
             ),
             asyncio.create_task(run_duties(often, self._thread, _RATES_SECONDS), name="rates"),
+            asyncio.create_task(
+                run_duties({"garbage": gc.collect}, self._thread, _GARBAGE_SECONDS), name="garbage"
+            ),
         ]
         claiming = [
             asyncio.create_task(self._claim_loop(lanes), name="claims")

@@ -21,7 +21,7 @@ log = structlog.get_logger(__name__)
 
 
 async def run_duties(
-    duties: Mapping[str, Callable[[], None]],
+    duties: Mapping[str, Callable[[], object]],
     in_thread: Callable[..., Awaitable[Any]],
     every_seconds: float,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
