@@ -37,7 +37,7 @@ FIRST = 20_000_000
 BLOCK, PIECE = 2**18, 10_000
 #: How often its memory is looked at.
 LOOK_S = 0.2
-#: Targets: of the rate of COPY, of the rate in order, seconds until the first POST, and of the memory after a tenth.
+#: Targets: of the rate of COPY, of the rate in order, seconds until the first POST, and of the memory after a quarter.
 OF_COPY, OF_IN_ORDER, FIRST_POST_S, FLAT = 0.35, 0.9, 2.0, 1.2
 
 
@@ -49,7 +49,7 @@ class Taken:
     bare: float
     first_post: float
     early_mb: float
-    """The most memory in a tenth of its time."""
+    """The most memory in the first quarter of its time."""
     memory_mb: float
     """The same in all of it."""
     cpu: Cost
@@ -89,7 +89,7 @@ def take(at: Stand, file: Path, rows: int) -> Taken:
         rate=rows / took,
         bare=float("nan"),
         first_post=min(came for came, _ in at.vendor.arrivals() if came > began) - began,
-        early_mb=peaks[len(peaks) // 10],
+        early_mb=peaks[len(peaks) // 4],
         memory_mb=used.ru_maxrss * 1024 / 1e6,
         cpu=Cost({"command": used.ru_utime + used.ru_stime} | dict(others)),
     )
@@ -167,7 +167,7 @@ def part(found: Mapping[str, Taken]) -> Part:
             at_least(what, times, OF_COPY, "{:.2f}") if run == "postgresql" else Figure(what, f"{times:.2f}"),
             at_most(f"first POST, {of}", taken.first_post, FIRST_POST_S, "{:.1f} s"),
             at_most(
-                f"memory of `send` at its end / after a tenth of its time, {of}",
+                f"memory of `send` at its end / after a quarter of its time, {of}",
                 taken.memory_mb / taken.early_mb,
                 FLAT,
                 "{:.2f}",

@@ -25,7 +25,7 @@ WITHIN = {"bulksend --help": 0.2, "bulksend messages find": 0.5, "a worker is re
 def timed(command: tuple[str, ...], environ: Mapping[str, str] | None = None) -> float:
     """Seconds from start to end."""
     began = time.perf_counter()
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environ)  # noqa: S603
+    subprocess.run(command, check=True, capture_output=True, env=environ)  # noqa: S603
     return time.perf_counter() - began
 
 

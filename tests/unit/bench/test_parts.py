@@ -54,11 +54,11 @@ def test_intake_is_set_against_its_peer_and_shuffled_against_in_order() -> None:
     assert held(intake.part(found).figures) == {
         "rows a second / bare COPY, PostgreSQL": True,
         "first POST, PostgreSQL": False,
-        "memory of `send` at its end / after a tenth of its time, PostgreSQL": True,
+        "memory of `send` at its end / after a quarter of its time, PostgreSQL": True,
         "first POST, SQLite, in order": False,
-        "memory of `send` at its end / after a tenth of its time, SQLite, in order": True,
+        "memory of `send` at its end / after a quarter of its time, SQLite, in order": True,
         "first POST, SQLite, shuffled": False,
-        "memory of `send` at its end / after a tenth of its time, SQLite, shuffled": True,
+        "memory of `send` at its end / after a quarter of its time, SQLite, shuffled": True,
         "rows a second on SQLite, shuffled / in order": False,
     }
 
