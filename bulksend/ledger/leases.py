@@ -58,13 +58,6 @@ def renew(tx: Connection, lease: str, lease_ms: int) -> int | None:
     return now if kept == 1 else None
 
 
-def end(tx: Connection, lease: str) -> None:
-    """End the lease of a worker that stops; a rescue returns what it still holds."""
-    tx.execute(
-        update(workers).where(workers.c.id == lease).values(lease_until=current_ms(), ended_at=current_ms())
-    )
-
-
 def alive(tx: Connection) -> list[str]:
     """The names of the workers whose lease runs."""
     return list(
@@ -103,7 +96,7 @@ def rescue(tx: Connection, *, resend_wait_ms: int) -> Rescued:
 def reap(
     tx: Connection, lease: str, *, rendering: str | None, begun: Iterable[str] | None, resend_wait_ms: int
 ) -> Rescued:
-    """End the lease of a dead worker, and return its messages by its flight record.
+    """End the lease of a worker that stops or is dead, and return its messages by the flight record of a dead one.
 
     Of the open attempts only those in ``begun`` may have been sent (None: all of them). The messages of the others go
     back to the queue. Where the lease lapsed before, and a rescue took them for unknown, their attempts are cleared.

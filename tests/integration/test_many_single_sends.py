@@ -212,7 +212,7 @@ def test_a_pause_and_a_stop_of_all_workers_refuse_codes(
     assert refused.value.wait_seconds is None
     with ledger.write() as tx:
         pauses.resume_sender(tx, SENDER, actor="ada", why="done")
-        leases.end(tx, lease)
+        leases.reap(tx, lease, rendering=None, begun=None, resend_wait_ms=0)
         tx.exec_driver_sql("UPDATE workers SET lease_until = lease_until - 60000")
     stopped = newcomer(ledger, published)
     with pytest.raises(TooLate) as refused:

@@ -281,7 +281,7 @@ def test_a_code_that_would_be_late_is_refused_with_its_wait(api: Any) -> None:
     assert api.post("/v1/messages", code(1, purpose="login")).status_code == 202
     with api.ledger.write() as tx:
         lease, _ = leases.take(tx, "host:1", 60_000)
-        leases.end(tx, lease)
+        leases.reap(tx, lease, rendering=None, begun=None, resend_wait_ms=0)
         tx.execute(update(workers).values(lease_until=workers.c.lease_until - 90_000))
     deadline = time.monotonic() + 60
     while (answer := api.post("/v1/messages", code(2, ttl_seconds=30))).status_code == 202:

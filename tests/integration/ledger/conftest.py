@@ -295,6 +295,10 @@ class Desk:
             found.append(message_id)
         return found
 
+    def end(self, lease: str) -> leases.Rescued:
+        """As a worker that stops does."""
+        return self.write(leases.reap, lease, rendering=None, begun=None, resend_wait_ms=0)
+
     def rescue(self, **named: Any) -> leases.Rescued:
         return self.write(leases.rescue, **({"resend_wait_ms": 0} | named))
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bulksend.ledger import leases, pauses, senders
+from bulksend.ledger import pauses, senders
 from bulksend.ledger.claim import claim
 from bulksend.ledger.ids import new_id
 from bulksend.ledger.release import Release, release
@@ -137,7 +137,7 @@ def test_nothing_is_claimed_under_a_lease_that_has_lapsed_or_ended_or_never_was(
     (id,) = desk.queued()
     lapsed, ended = desk.lease("host:1"), desk.lease("host:2")
     desk.lapse(lapsed)
-    desk.write(leases.end, ended)
+    desk.end(ended)
     for lease in (lapsed, ended, new_id()):
         assert desk.claim(lease, [id]) == []
     assert desk.status(id) == "queued"

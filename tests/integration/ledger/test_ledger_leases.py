@@ -26,7 +26,7 @@ def test_a_lease_runs_from_the_databases_clock_and_is_renewed_by_it(desk: Any) -
 def test_a_lease_that_has_lapsed_or_ended_cannot_be_renewed(desk: Any) -> None:
     lapsed, ended = desk.lease(), desk.lease()
     desk.lapse(lapsed, ms_ago=1)
-    desk.write(leases.end, ended)
+    desk.end(ended)
     assert desk.write(leases.renew, lapsed, 60_000) is None
     assert desk.write(leases.renew, ended, 60_000) is None
     assert desk.read(leases.alive) == []
@@ -85,12 +85,11 @@ def test_what_a_lost_worker_was_sending_becomes_unknown_and_its_attempt_too(desk
     assert desk.broken() == {}
 
 
-def test_a_worker_that_ends_in_order_leaves_its_messages_to_the_next_rescue_at_once(desk: Any) -> None:
+def test_a_worker_that_ends_in_order_returns_its_messages_at_once(desk: Any) -> None:
     (id,) = desk.queued()
     lease = desk.lease()
     desk.claim(lease, [id])
-    desk.write(leases.end, lease)
-    assert desk.rescue().given_back == [id]
+    assert desk.end(lease).given_back == [id]
 
 
 def test_a_second_rescue_finds_nothing_left(desk: Any) -> None:
