@@ -11,6 +11,7 @@ from importlib import import_module
 
 from bench import contest, figures, report
 from bench.machine import described
+from bench.output import say
 from bench.stand import ROOT
 
 BENCHES = [name for name in report.PARTS if name != report.CONTEST]
@@ -47,11 +48,11 @@ def run_each(names: Sequence[str], measure: Callable[[str], int] = measure) -> i
         raise SystemExit(f"there is no {', '.join(unknown)}; choose of {', '.join(BENCHES)}")
     broken = []
     for name in names or BENCHES:
-        contest.say(f"== {name}")
+        say(f"== {name}")
         if code := measure(name):
-            contest.say(f"{name} broke ({code})")
+            say(f"{name} broke ({code})")
             broken.append(name)
-    contest.say(f"broke, and not written: {', '.join(broken)}" if broken else "written: docs/performance.md")
+    say(f"broke, and not written: {', '.join(broken)}" if broken else "written: docs/performance.md")
     return 1 if broken else 0
 
 
@@ -60,7 +61,7 @@ def run_part(name: str, arguments: Sequence[str]) -> None:
     own = [argument for argument in arguments if argument != "--write"]
     part: figures.Part = import_module(f"bench.{name}").main(own)
     for cells in figures.rows(part.figures)[1:]:
-        contest.say("  ".join(cell for cell in cells if cell))
+        say("  ".join(cell for cell in cells if cell))
     if len(own) < len(arguments):
         report.write(name, {"command": " ".join(["./run bench", name, *own])} | asdict(part))
 
@@ -81,7 +82,7 @@ def run_contest(arguments: Sequence[str]) -> None:
     options = parser.parse_args(arguments)
     runs = contest.contest(options.rounds, options.scale, options.only)
     for cells in figures.rows(report.ratios(runs))[1:]:
-        contest.say("  ".join(cell for cell in cells if cell))
+        say("  ".join(cell for cell in cells if cell))
     if not options.only:
         report.write(
             report.CONTEST,
@@ -92,7 +93,7 @@ def run_contest(arguments: Sequence[str]) -> None:
                 "figures": [asdict(run) for run in runs],
             },
         )
-        contest.say("written: docs/performance.md")
+        say("written: docs/performance.md")
 
 
 if __name__ == "__main__":

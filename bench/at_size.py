@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import random
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -32,6 +31,7 @@ from bench.audit import SERVER
 from bench.large_ledger import fill, put_campaign
 from bench.ledger_steps import Step, steps
 from bench.machine import cpu_seconds
+from bench.output import say
 from bulksend.ledger import campaign_control, campaigns, counters, due, leases, receipts, search, unknowns
 from bulksend.ledger.database import Database, set_statement_timeout
 from bulksend.ledger.encryption import Cipher
@@ -390,12 +390,6 @@ def _ledgers(options: argparse.Namespace) -> Iterator[tuple[Database, Database, 
     finally:
         if own is not None:
             own.remove()
-
-
-def say(line: str) -> None:
-    """A line for people, at once."""
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ is named, and rolls back. Measured on two cores, 10 million messages, 11.8 milli
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from typing import Any
 from sqlalchemy import text
 
 from bench.large_ledger import fill
+from bench.output import say
 from bulksend.ledger.audit import Report, audit
 from bulksend.ledger.database import Database, set_statement_timeout
 from bulksend.ledger.migrate import migrate
@@ -113,12 +113,6 @@ def timed(work: Callable[[], Any]) -> tuple[Any, float]:
     """Its result, and how many seconds it took."""
     began = time.perf_counter()
     return work(), time.perf_counter() - began
-
-
-def say(line: str) -> None:
-    """A line for people, at once."""
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

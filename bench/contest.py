@@ -36,6 +36,7 @@ from dataclasses import dataclass, field
 
 from bench import go_peer, sending
 from bench.machine import cost
+from bench.output import say
 from bench.stand import ROOT, Stand, stand
 from bench.vendor import vendor
 from bench.vendor_client import ours, rate
@@ -299,9 +300,3 @@ def _best_by_round(figures: Sequence[Figure], name: str) -> list[Figure]:
     own = [f for f in figures if f.contender == name]
     each = len({f.concurrency for f in own})
     return [max(own[at : at + each], key=rate_of) for at in range(0, len(own), each)]
-
-
-def say(line: str) -> None:
-    """On standard output, at once."""
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()

@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import gzip
 import re
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -33,6 +32,7 @@ from bench.console import PEOPLE, ROLES, Answer, Console, Session, console
 from bench.console_ledger import Made
 from bench.large_ledger import analyze
 from bench.machine import described
+from bench.output import say
 from bulksend.ledger.encryption import Cipher
 from bulksend.ledger.ids import lowest_at
 from bulksend.ledger.in_flight import has_status
@@ -412,12 +412,6 @@ def main() -> None:
         if options.tabs:
             for rate in options.rates.split(","):
                 say(live_tabs.watch(of, made, options.tabs, float(rate), options.seconds).line())
-
-
-def say(line: str) -> None:
-    """A line for people, at once."""
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +20,7 @@ from pathlib import Path
 
 import redis
 
+from bench.output import say
 from bulksend.limits import Ask, Grant, KeyedHashes, Permit, RedisPermits, SenderLimits
 from bulksend.messaging.states import Kind
 from ops.local.valkey import EmbeddedValkey
@@ -73,11 +73,6 @@ def main() -> None:
         waiting(permits, options.calls)
         say(f"\none a call costs {one / many:.1f} times as much")
     packing(options.calls)
-
-
-def say(text: str) -> None:
-    """A line for people."""
-    sys.stdout.write(text + "\n")
 
 
 @contextmanager

@@ -14,12 +14,12 @@ import asyncio
 import contextlib
 import json
 import statistics
-import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import httpx
 
+from bench.output import say
 from bench.vendor import vendor
 from bulksend.gateway import (
     Credentials,
@@ -106,11 +106,6 @@ async def compare(url: str, in_flight: int, seconds: float, rounds: int) -> None
             say(f"round {number}: {name:6} {a_second:8,.0f}/s {cpu:8,.0f} µs CPU a POST")
     times = statistics.median(a / b for a, b in zip(seen["socket"], seen["usual"], strict=True))
     say(f"ours does {times:.1f} times the usual way (median of {rounds}, {in_flight} in flight)")
-
-
-def say(line: str) -> None:
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
 
 
 def main() -> None:

@@ -14,7 +14,6 @@ import argparse
 import asyncio
 import json
 import statistics
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ import httpx
 
 from bench.figures import Figure, Part
 from bench.machine import cpu_seconds, described
+from bench.output import say
 from bench.stand import CLI, Stand, people, stand
 from bulksend.ledger import events
 from bulksend.ledger.database import Database
@@ -208,12 +208,6 @@ def emit(database: Database) -> None:
     """One event that says when it began."""
     with database.write() as tx:
         events.add(tx, "sender.changed", {"began": time.monotonic()})
-
-
-def say(text: str) -> None:
-    """A line, at once."""
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
 
 
 def part(
