@@ -33,6 +33,8 @@ REMEMBERED_S = 0.5
 _READ_AGAIN_S = REMEMBERED_S / 2
 #: A request waits this long for the ledger to read the tokens; after that the ones in memory count.
 _TOKENS_S = 0.5
+#: The same before any tokens are in memory, since without them no receipt can be taken.
+_FIRST_TOKENS_S = 10.0
 #: Headers that may help to read a body, or to prove its sender later.
 _KEPT = frozenset({b"content-type", b"content-encoding", b"user-agent"})
 
@@ -48,15 +50,23 @@ def is_callback(scope: Scope) -> bool:
 
 
 class ReceiptsIn:
-    """ASGI application. ``read_tokens`` reads the ledger and may block."""
+    """ASGI application. ``read_tokens`` reads the ledger and may block; ``steady`` never goes back, in seconds."""
 
-    def __init__(self, commit: ReceiptGroupCommit, read_tokens: Callable[[], TokenRing]) -> None:
+    def __init__(
+        self,
+        commit: ReceiptGroupCommit,
+        read_tokens: Callable[[], TokenRing],
+        steady: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._commit = commit
-        self._tokens = _Tokens(read_tokens)
+        self._tokens = _Tokens(read_tokens, steady)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         token = scope["path"][len(PREFIX) :]
         ring = await self._tokens.current()
+        if ring is None:
+            await _answer(send, 503, _problem(503, "the ledger has not told its tokens yet; repeat it"))
+            return
         id = ring.id_of(token, (scope.get("client") or ("",))[0])
         if id is None:
             await _answer(send, 404, _problem(404, "no such address"))
@@ -97,28 +107,27 @@ class ReceiptsIn:
 
 
 class _Tokens:
-    """The tokens in the ledger, read again when they are older than REMEMBERED_S. Belongs to one event loop.
+    """The tokens in the ledger, read again when they are older than REMEMBERED_S. Belongs to one event loop."""
 
-    ``steady`` is a clock that never goes back, in seconds.
-    """
-
-    def __init__(self, read: Callable[[], TokenRing], steady: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, read: Callable[[], TokenRing], steady: Callable[[], float]) -> None:
         self._read = read
         self._steady = steady
-        self._known = TokenRing()
+        self._known: TokenRing | None = None
         self._read_at = float("-inf")
         self._reading: asyncio.Task[None] | None = None
         self._is_slow = False
 
-    async def current(self) -> TokenRing:
-        """Those of now; the ones in memory while the ledger does not answer."""
+    async def current(self) -> TokenRing | None:
+        """Those of now; the ones in memory while the ledger does not answer, None before it has answered once."""
         age = self._steady() - self._read_at
         if age >= _READ_AGAIN_S:
             if self._reading is None:
                 self._reading = asyncio.create_task(self._read_again())
-            if age >= REMEMBERED_S and not self._is_slow:
+            if self._known is None:
+                await asyncio.wait({self._reading}, timeout=_FIRST_TOKENS_S)
+            elif age >= REMEMBERED_S and not self._is_slow:
                 _, pending = await asyncio.wait({self._reading}, timeout=_TOKENS_S)
-                self._is_slow = bool(pending) and self._read_at > float("-inf")
+                self._is_slow = bool(pending)
         return self._known
 
     async def _read_again(self) -> None:

@@ -12,15 +12,16 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from bulksend.errors import LedgerUnreachable
 from bulksend.ledger import raw_receipts
 from bulksend.ledger.raw_receipts import Callback
 from bulksend.ledger.receipt_spool import ReceiptSpool
 from bulksend.operations import receipt_tokens
 from bulksend.operations.access import Role
 from bulksend.operations.callbacks import CallbackRules
-from bulksend.operations.receipt_tokens import TokenRing
+from bulksend.operations.receipt_tokens import TokenRing, read_tokens
 from bulksend.operations.receipts import read_callbacks
-from ops.http.receipts_in import MOST_BYTES, REMEMBERED_S, _Tokens
+from ops.http.receipts_in import MOST_BYTES, REMEMBERED_S, ReceiptsIn, _Tokens
 from tests.integration.http.conftest import ON_ONE_DATABASE
 
 OK = {"code": 0, "message": "ok"}
@@ -103,6 +104,36 @@ def test_tokens_are_as_old_as_the_begin_of_their_read() -> None:
 
 
 @ON_ONE_DATABASE
+def test_before_the_ledger_has_told_its_tokens_a_receipt_is_to_be_repeated(api: Any, token: str) -> None:
+    """404 is an answer about the token, and nothing in memory can give one yet."""
+    now, is_down, statuses = [0.0], [True], []
+
+    def read() -> TokenRing:
+        if is_down[0]:
+            raise LedgerUnreachable("down")
+        return read_tokens(api.ledger)
+
+    async def send(message: Any) -> None:
+        statuses.extend([message["status"]] if "status" in message else [])
+
+    async def ask() -> None:
+        receipts = ReceiptsIn(api.services.receipts, read, lambda: now[0])
+        scope = {"type": "http", "path": f"/v1/receipts/{token}", "method": "GET", "query_string": b""}
+        for _ in range(2):
+            await receipts(scope, _no_body, send)
+        now[0] += REMEMBERED_S
+        is_down[0] = False
+        await receipts(scope, _no_body, send)
+
+    asyncio.run(ask())
+    assert statuses == [503, 503, 200]
+
+
+async def _no_body() -> Any:
+    raise AssertionError("the body of a GET is not read")
+
+
+@ON_ONE_DATABASE
 @pytest.mark.parametrize("chunked", [True, False])
 def test_a_body_above_three_megabytes_is_refused(api: Any, token: str, chunked: bool) -> None:
     body = b"x" * (MOST_BYTES + 1)
@@ -113,7 +144,7 @@ def test_a_body_above_three_megabytes_is_refused(api: Any, token: str, chunked: 
 
 
 @ON_ONE_DATABASE
-def test_metas_check_of_the_address_is_answered_by_whoever_knows_the_token(api: Any, token: str) -> None:
+def test_metas_check_of_the_address_is_answered_with_its_challenge(api: Any, token: str) -> None:
     asked = {"hub.mode": "subscribe", "hub.challenge": "1158201444", "hub.verify_token": token}
     right = api.get(f"/v1/receipts/{token}", role=None, params=asked)
     assert (right.status_code, right.text) == (200, "1158201444")
