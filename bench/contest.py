@@ -23,7 +23,6 @@ into .bench, from the package registries.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import shutil
 import statistics
@@ -41,6 +40,7 @@ from bench.stand import ROOT, Stand, stand
 from bench.vendor import vendor
 from bench.vendor_client import ours, rate
 from bulksend.gateway import SocketTransport
+from worker import event_loop
 
 PEERS = ROOT / "bench" / "peers"
 FOLDER = ROOT / ".bench"
@@ -156,7 +156,7 @@ def bare(concurrency: int, messages: int) -> Figure:
     """Our vendor client alone: builds, signs, POSTs, reads."""
     with vendor() as at:
         url = at.url
-        made = asyncio.run(
+        made = event_loop.run(
             rate(ours(SocketTransport(url, connections=concurrency)), concurrency, messages / 4000)
         )
     return Figure("ceiling, ours", concurrency, made[0], {"worker": made[1]})

@@ -20,6 +20,7 @@ from bulksend.messaging import Kind, Policy
 from bulksend.metrics import HostMetrics, WorkerMetrics, listen, process_registry
 from bulksend.settings import Settings
 from bulksend.tracing import Tracing
+from worker import event_loop
 from worker.delivery.dependencies import Totals
 from worker.engine import Engine, EngineSettings
 from worker.prefetch import PrefetchBuffer
@@ -108,7 +109,7 @@ class Runtime:
 
     def _run(self) -> None:
         try:
-            asyncio.run(self._main())
+            event_loop.run(self._main())
         except (InvalidInput, SchemaOutdated) as error:
             self.failed = True
             log.critical("worker_misconfigured", why=str(error))

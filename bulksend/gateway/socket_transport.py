@@ -1,4 +1,4 @@
-"""The transport of the hot path: asyncio's sockets and httptools (Node's HTTP parser).
+"""The transport of the hot path: an event loop's sockets and httptools (Node's HTTP parser).
 
 httpx uses about seven times the CPU for a POST (``bench/vendor_client.py`` prints it) and takes bytes that follow a
 reply for the next request's reply. Here one object owns one connection, so what was written and what was read is known
@@ -11,11 +11,14 @@ import asyncio
 import random
 import re
 import select
+import socket
 import ssl
 from collections.abc import Callable, Mapping
 from functools import partial
+from typing import cast
 
 import httptools
+from aiohappyeyeballs import start_connection
 
 from bulksend.errors import TransportError
 from bulksend.failpoints import reach
@@ -47,6 +50,8 @@ class WriteTimeoutError(TransportError):
 
 #: A timer that fires this much too early counts as on time.
 _TICK_S = 0.001
+#: A name may have an address that does not answer: after this long the next one is tried too.
+_NEXT_ADDRESS_S = 0.25
 #: Turns of the event loop after which it has read what waits in a socket: it polls in one and reads in the next.
 _TURNS_TO_READ = 4
 
@@ -215,8 +220,13 @@ class SocketTransport:
         self._open.add(connection)
         try:
             async with asyncio.timeout(min(self._timeouts.connect, self._timeouts.total)):
-                await asyncio.get_running_loop().create_connection(
-                    lambda: connection, self._host, self._port, ssl=self._tls, happy_eyeballs_delay=0.25
+                loop = asyncio.get_running_loop()
+                addresses = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+                await loop.create_connection(
+                    lambda: connection,
+                    sock=await start_connection(addresses, happy_eyeballs_delay=_NEXT_ADDRESS_S),
+                    ssl=self._tls,
+                    server_hostname=self._host if self._tls else None,
                 )
             # A server's session tickets follow the handshake: unread, they would stand before the first POST.
             await connection.read_pending()
@@ -256,7 +266,7 @@ class _Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._waiter: asyncio.Future[RawReply] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._deadline = self._late_at = 0.0
+        self._timer_at = self._deadline = self._late_at = 0.0
         self._late: type[Exception] = TimeoutError
         self._poll = select.poll()
         self._ended = False
@@ -327,11 +337,14 @@ class _Connection(asyncio.Protocol):
         return bool(self._poll.poll(0))
 
     async def read_pending(self) -> None:
-        """Let the event loop read what waits: over TLS only then ``has_ended`` can tell."""
+        """Let the event loop read what waits: over TLS only then ``has_ended`` can tell.
+
+        The handshake's last record may leave in a turn of its own.
+        """
         for _ in range(_TURNS_TO_READ):
+            await asyncio.sleep(0)
             if self.has_ended() or not self.has_unread():
                 return
-            await asyncio.sleep(0)
 
     def abort(self) -> None:
         """Close the connection now."""
@@ -350,17 +363,21 @@ class _Connection(asyncio.Protocol):
             at, self._late = self._deadline, TimeoutError
         self._late_at = at
         if self._timer is None:
-            self._timer = self._loop.call_at(at, self._on_timer)
-        elif self._timer.when() > at:
+            self._start_timer(at)
+        elif self._timer_at > at:
             self._timer.cancel()
-            self._timer = self._loop.call_at(at, self._on_timer)
+            self._start_timer(at)
+
+    def _start_timer(self, at: float) -> None:
+        # A loop's own handle need not tell when it is due: uvloop's does not always.
+        self._timer, self._timer_at = self._loop.call_at(at, self._on_timer), at
 
     def _on_timer(self) -> None:
         self._timer = None
         if self._waiter is None:
             return
         if self._loop.time() + _TICK_S < self._late_at:
-            self._timer = self._loop.call_at(self._late_at, self._on_timer)
+            self._start_timer(self._late_at)
         else:
             self._fail(self._late)
 
@@ -376,11 +393,10 @@ class _Connection(asyncio.Protocol):
     # -- asyncio's side ----------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
         self.is_tls = transport.get_extra_info("ssl_object") is not None
         self._poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
-        transport.set_write_buffer_limits(high=0)
+        self._transport.set_write_buffer_limits(high=0)
 
     def pause_writing(self) -> None:
         """The request did not fit into the kernel's buffer."""

@@ -51,6 +51,7 @@ from bulksend.messaging.outcome import (
 )
 from bulksend.messaging.states import MessageType
 from tests.gateway_posts import send
+from worker import event_loop
 
 # -- the transports --------------------------------------------------------------------------------------
 
@@ -431,7 +432,7 @@ def test_a_vendor_that(case: Case, make: MakeTransport) -> None:
         elif isinstance(answer.outcome, Accepted):
             assert answer.outcome.message_id == "m-1"
 
-    asyncio.run(run())
+    event_loop.run(run())
 
 
 # -- a connection, and the POST over it ------------------------------------------------------------------
@@ -478,10 +479,19 @@ def test_a_connection_is_up_before_its_post_and_nothing_is_sent_until_then(make:
             assert (vendor.connections, begin.times_asked) == (1, 1)
             await client.aclose()
 
-    asyncio.run(run())
+    event_loop.run(run())
 
 
-def test_a_post_is_written_before_it_returns(make: MakeTransport) -> None:
+#: Hundreds of bytes, and several KB: what fits into the kernel's buffer leaves at once.
+SHORT_AND_LONG = pytest.mark.parametrize(
+    "order",
+    [ORDER, SendOrder("8615000579987", "447731688264", MessageType.TEXT, '{"body":"' + 9_000 * "x" + '"}')],
+    ids=["short", "long"],
+)
+
+
+@SHORT_AND_LONG
+def test_a_post_is_written_before_it_returns(make: MakeTransport, order: SendOrder) -> None:
     """No POST begins later than it was allowed to."""
 
     async def run() -> None:
@@ -494,14 +504,14 @@ def test_a_post_is_written_before_it_returns(make: MakeTransport) -> None:
                 answers: list[Answer] = []
                 with pytest.raises(BlockingIOError):
                     accepted.recv(1)
-                posted = client.post(ORDER, lambda: True, answers.append)
+                posted = client.post(order, lambda: True, answers.append)
                 assert isinstance(posted, asyncio.Future)
                 assert accepted.recv(65536).endswith(b"}")
                 assert (client.idle_connections(), answers) == (0, [])
                 posted.cancel()
             await client.aclose()
 
-    asyncio.run(run())
+    event_loop.run(run())
 
 
 def test_without_a_connection_nothing_begins(make: MakeTransport) -> None:
@@ -512,7 +522,7 @@ def test_without_a_connection_nothing_begins(make: MakeTransport) -> None:
             assert (begin.times_asked, client.idle_connections(), vendor.connections) == (0, 0, 0)
             await client.aclose()
 
-    asyncio.run(run())
+    event_loop.run(run())
 
 
 def test_the_time_that_a_connection_waits_for_its_post_is_not_the_vendors(make: MakeTransport) -> None:
@@ -526,7 +536,7 @@ def test_the_time_that_a_connection_waits_for_its_post_is_not_the_vendors(make: 
             assert vendor.connections == 1
             await client.aclose()
 
-    asyncio.run(run())
+    event_loop.run(run())
 
 
 def test_a_post_that_may_not_begin_any_more_leaves_its_connection_to_the_next(make: MakeTransport) -> None:
@@ -543,7 +553,7 @@ def test_a_post_that_may_not_begin_any_more_leaves_its_connection_to_the_next(ma
             await client.aclose()
         assert (len(vendor.requests), vendor.connections) == (3, 1)
 
-    asyncio.run(run())
+    event_loop.run(run())
 
 
 def test_what_hinders_a_post_from_beginning_comes_through_and_nothing_was_sent(make: MakeTransport) -> None:
@@ -560,7 +570,7 @@ def test_what_hinders_a_post_from_beginning_comes_through_and_nothing_was_sent(m
             await client.aclose()
         assert (len(vendor.requests), vendor.connections) == (3, 1)
 
-    asyncio.run(run())
+    event_loop.run(run())
 
 
 def closes(accepted: socket.socket) -> None:
@@ -607,7 +617,7 @@ def test_a_connection_that_ends_while_its_post_waits_is_found_out_at_the_post(
             assert client.idle_connections() == 1
             await client.aclose()
 
-    asyncio.run(run())
+    event_loop.run(run())
 
 
 def test_a_connection_that_ends_while_its_post_waits_is_replaced_before_a_byte_is_sent(
@@ -635,7 +645,7 @@ def test_a_connection_that_ends_while_its_post_waits_is_replaced_before_a_byte_i
             assert (vendor.connections, len(vendor.requests), begin.times_asked) == (2, 1, 1)
             await client.aclose()
 
-    asyncio.run(run())
+    event_loop.run(run())
 
 
 def test_there_are_never_more_connections_than_allowed(make: MakeTransport) -> None:
@@ -662,7 +672,7 @@ def test_there_are_never_more_connections_than_allowed(make: MakeTransport) -> N
             await client.aclose()
         assert (len(vendor.requests), vendor.connections) == (2, 2)
 
-    asyncio.run(run())
+    event_loop.run(run())
 
 
 def test_a_connection_that_ends_with_its_post_leaves_its_place_by_then(make: MakeTransport) -> None:
@@ -678,7 +688,7 @@ def test_a_connection_that_ends_with_its_post_leaves_its_place_by_then(make: Mak
             assert await left == 1
             await client.aclose()
 
-    asyncio.run(run())
+    event_loop.run(run())
 
 
 def test_a_cancelled_connect_leaves_its_place(make: MakeTransport, deaf_port: int) -> None:
@@ -693,7 +703,7 @@ def test_a_cancelled_connect_leaves_its_place(make: MakeTransport, deaf_port: in
         assert (client.idle_connections(), client.connections_left()) == (0, 1)
         await client.aclose()
 
-    asyncio.run(run())
+    event_loop.run(run())
 
 
 # -- surely not sent -------------------------------------------------------------------------------------
@@ -715,12 +725,12 @@ def refusing_port() -> Iterator[int]:
 
 
 def test_a_refused_connection_is_not_sent(make: MakeTransport, refusing_port: int) -> None:
-    assert_not_sent(asyncio.run(send_once(make, f"http://127.0.0.1:{refusing_port}/api", PATIENT)))
+    assert_not_sent(event_loop.run(send_once(make, f"http://127.0.0.1:{refusing_port}/api", PATIENT)))
 
 
 def test_a_name_that_is_none_is_not_sent(make: MakeTransport) -> None:
     """A label of 70 characters: no resolver on any machine is asked for it."""
-    assert_not_sent(asyncio.run(send_once(make, f"http://{'x' * 70}.invalid/api", PATIENT)))
+    assert_not_sent(event_loop.run(send_once(make, f"http://{'x' * 70}.invalid/api", PATIENT)))
 
 
 @pytest.fixture
@@ -744,11 +754,43 @@ def deaf_port() -> Iterator[int]:
 
 
 def test_a_connection_that_hangs_is_not_sent(make: MakeTransport, deaf_port: int) -> None:
-    assert_not_sent(asyncio.run(send_once(make, f"http://127.0.0.1:{deaf_port}/api", HASTY_CONNECT)))
+    assert_not_sent(event_loop.run(send_once(make, f"http://127.0.0.1:{deaf_port}/api", HASTY_CONNECT)))
 
 
 def test_a_connection_that_hangs_past_the_deadline_is_not_sent(make: MakeTransport, deaf_port: int) -> None:
-    assert_not_sent(asyncio.run(send_once(make, f"http://127.0.0.1:{deaf_port}/api", HASTY_TOTAL)))
+    assert_not_sent(event_loop.run(send_once(make, f"http://127.0.0.1:{deaf_port}/api", HASTY_TOTAL)))
+
+
+class TwoAddresses(event_loop.EngineLoop):
+    """Its resolver knows the name vendor.test, with two addresses, of which the first does not answer."""
+
+    deaf_port = 0
+
+    async def getaddrinfo(self, host: Any, port: Any, **options: Any) -> Any:
+        """The addresses of a name, or of an address."""
+        if host != "vendor.test":
+            return await super().getaddrinfo(host, port, **options)
+        first = await super().getaddrinfo("127.0.0.1", self.deaf_port, **options)
+        return first + await super().getaddrinfo("127.0.0.1", port, **options)
+
+
+def test_an_address_that_does_not_answer_costs_a_quarter_of_a_second(
+    make: MakeTransport, deaf_port: int
+) -> None:
+    """Not the whole time for a connection: a vendor's IPv6 address may be out of reach."""
+
+    async def run() -> None:
+        async with vendor_that(says(GOOD_REPLY)) as vendor:
+            answer = await send_once(make, vendor.url.replace("127.0.0.1", "vendor.test"), PATIENT)
+            assert type(answer.outcome) is Accepted, answer
+            assert vendor.connections == 1
+
+    loop = TwoAddresses()
+    loop.deaf_port = deaf_port
+    began = loop.time()
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        runner.run(run())
+    assert loop.time() - began < PATIENT.connect
 
 
 def test_after_closing_nothing_is_sent(make: MakeTransport) -> None:
@@ -768,7 +810,7 @@ def test_after_closing_nothing_is_sent(make: MakeTransport) -> None:
                 assert (vendor.connections, vendor.bytes_read) == (int(has_connection), 0)
                 assert (client.idle_connections(), begin.times_asked) == (0, 0)
 
-    asyncio.run(run())
+    event_loop.run(run())
 
 
 def test_a_connect_that_closing_overtakes_leaves_no_connection(make: MakeTransport) -> None:
@@ -791,7 +833,7 @@ def test_a_connect_that_closing_overtakes_leaves_no_connection(make: MakeTranspo
                 await asyncio.wait_for(hung_up.wait(), 20)
             assert client.connections_left() == 1
 
-    asyncio.run(run())
+    event_loop.run(run())
 
 
 def test_a_header_that_http_cannot_carry_is_not_sent_and_is_our_fault(make: MakeTransport) -> None:
@@ -810,7 +852,7 @@ def test_a_header_that_http_cannot_carry_is_not_sent_and_is_our_fault(make: Make
             assert (len(vendor.requests), begin.times_asked) == (1, 0)
             await transport.aclose()
 
-    asyncio.run(run())
+    event_loop.run(run())
 
 
 # -- TLS -------------------------------------------------------------------------------------------------
@@ -874,7 +916,7 @@ def test_over_tls_with_a_known_authority_it_is_accepted(
             answer = await send_once(make, vendor.url, PATIENT, verify=good_certificate.pem)
             assert answer.outcome == Accepted("m-1", "r-1")
 
-    asyncio.run(run())
+    event_loop.run(run())
 
 
 def test_over_tls_a_vendor_that_hangs_up_after_reading_is_unknown(
@@ -887,7 +929,7 @@ def test_over_tls_a_vendor_that_hangs_up_after_reading_is_unknown(
                 assert type(answer.outcome) is Unknown
                 assert len(vendor.requests) == 1
 
-    asyncio.run(run())
+    event_loop.run(run())
 
 
 def test_a_certificate_of_an_unknown_authority_is_not_sent(
@@ -898,7 +940,7 @@ def test_a_certificate_of_an_unknown_authority_is_not_sent(
             assert_not_sent(await send_once(make, vendor.url, PATIENT))
             assert vendor.bytes_read == 0
 
-    asyncio.run(run())
+    event_loop.run(run())
 
 
 @pytest.mark.parametrize(
@@ -914,7 +956,7 @@ def test_a_certificate_that_is_wrong_is_not_sent(
             assert_not_sent(await send_once(make, vendor.url, PATIENT, verify=wrong.pem))
             assert vendor.bytes_read == 0
 
-    asyncio.run(run())
+    event_loop.run(run())
 
 
 @pytest.mark.parametrize("behave", [closes_at_once, resets_at_once, says(b"HTTP/1.1 400 Bad\r\n\r\n")])
@@ -924,7 +966,7 @@ def test_a_tls_handshake_that_breaks_is_not_sent(make: MakeTransport, behave: Be
             assert_not_sent(await send_once(make, vendor.url, HASTY_CONNECT))
             assert vendor.requests == []
 
-    asyncio.run(run())
+    event_loop.run(run())
 
 
 def test_a_tls_handshake_that_hangs_is_not_sent(make: MakeTransport) -> None:
@@ -932,7 +974,7 @@ def test_a_tls_handshake_that_hangs_is_not_sent(make: MakeTransport) -> None:
         async with vendor_that(never_reads, scheme="https") as vendor:
             assert_not_sent(await send_once(make, vendor.url, HASTY_CONNECT))
 
-    asyncio.run(run())
+    event_loop.run(run())
 
 
 # -- more than one POST ----------------------------------------------------------------------------------
@@ -958,7 +1000,7 @@ def test_each_ret_code_of_the_table_is_read_as_the_table_says(make: MakeTranspor
         assert len(vendor.requests) == len(codes)
         assert vendor.connections == 1
 
-    asyncio.run(run())
+    event_loop.run(run())
 
 
 def test_a_redirect_is_never_followed(make: MakeTransport) -> None:
@@ -973,7 +1015,7 @@ def test_a_redirect_is_never_followed(make: MakeTransport) -> None:
             assert len(vendor.requests) == 1
             assert elsewhere.connections == 0
 
-    asyncio.run(run())
+    event_loop.run(run())
 
 
 async def answers_until_closed(talk: Talk) -> None:
@@ -991,7 +1033,7 @@ def test_a_connection_is_used_again(make: MakeTransport) -> None:
             await client.aclose()
         assert vendor.connections == 1
 
-    asyncio.run(run())
+    event_loop.run(run())
 
 
 def test_a_post_is_timed_from_its_own_start_and_not_from_an_earlier_one_of_its_connection(
@@ -1021,7 +1063,7 @@ def test_a_post_is_timed_from_its_own_start_and_not_from_an_earlier_one_of_its_c
             await client.aclose()
         assert vendor.connections == 1
 
-    asyncio.run(run())
+    event_loop.run(run())
 
 
 def test_only_a_connection_that_the_next_post_would_take_counts_as_ready(make: MakeTransport) -> None:
@@ -1046,7 +1088,7 @@ def test_only_a_connection_that_the_next_post_would_take_counts_as_ready(make: M
             await client.aclose()
         assert seen == [0]
 
-    asyncio.run(run())
+    event_loop.run(run())
 
 
 def test_a_connection_that_was_idle_for_too_long_is_not_ready(make: MakeTransport) -> None:
@@ -1059,7 +1101,7 @@ def test_a_connection_that_was_idle_for_too_long_is_not_ready(make: MakeTranspor
             await client.aclose()
         assert vendor.bytes_read == 0
 
-    asyncio.run(run())
+    event_loop.run(run())
 
 
 def test_a_connection_that_was_idle_for_too_long_is_not_used_again(make: MakeTransport) -> None:
@@ -1072,7 +1114,7 @@ def test_a_connection_that_was_idle_for_too_long_is_not_used_again(make: MakeTra
             await client.aclose()
         assert vendor.connections == 3
 
-    asyncio.run(run())
+    event_loop.run(run())
 
 
 def test_a_connection_is_made_anew_once_it_is_old_and_never_in_the_middle_of_a_post(
@@ -1097,7 +1139,7 @@ def test_a_connection_is_made_anew_once_it_is_old_and_never_in_the_middle_of_a_p
             assert 1 < vendor.connections < posts
             await client.aclose()
 
-    asyncio.run(run())
+    event_loop.run(run())
 
 
 def test_an_old_idle_connection_is_not_ready(make: MakeTransport) -> None:
@@ -1113,7 +1155,7 @@ def test_an_old_idle_connection_is_not_ready(make: MakeTransport) -> None:
             assert vendor.connections == 2
             await client.aclose()
 
-    asyncio.run(run())
+    event_loop.run(run())
 
 
 def test_an_idle_connection_that_the_vendor_closed_is_replaced_and_nothing_is_sent_twice(
@@ -1139,7 +1181,7 @@ def test_an_idle_connection_that_the_vendor_closed_is_replaced_and_nothing_is_se
         assert len(vendor.requests) == 3
         assert vendor.connections == 3
 
-    asyncio.run(run())
+    event_loop.run(run())
 
 
 def test_a_kept_connection_that_closes_on_the_next_request_is_unknown(make: MakeTransport) -> None:
@@ -1156,7 +1198,7 @@ def test_a_kept_connection_that_closes_on_the_next_request_is_unknown(make: Make
         assert outcomes == [Accepted, Unknown, Accepted]
         assert len(vendor.requests) == 3
 
-    asyncio.run(run())
+    event_loop.run(run())
 
 
 @pytest.mark.parametrize("at_once", [True, False], ids=["in one packet", "a moment later"])
@@ -1193,7 +1235,7 @@ def test_a_second_reply_to_one_request_is_never_taken_for_the_next_ones(
             await client.aclose()
             vendor.closing.set()
 
-    asyncio.run(run())
+    event_loop.run(run())
 
 
 def test_many_posts_at_once_each_get_their_own_answer(make: MakeTransport) -> None:
@@ -1218,7 +1260,7 @@ def test_many_posts_at_once_each_get_their_own_answer(make: MakeTransport) -> No
         assert len(vendor.requests) == 300
         assert vendor.connections <= 20
 
-    asyncio.run(run())
+    event_loop.run(run())
 
 
 def test_a_cancelled_post_hangs_up_and_leaves_the_transport_fit(make: MakeTransport) -> None:
@@ -1244,7 +1286,7 @@ def test_a_cancelled_post_hangs_up_and_leaves_the_transport_fit(make: MakeTransp
             assert type((await send(client, ORDER)).outcome) is Accepted
             await client.aclose()
 
-    asyncio.run(run())
+    event_loop.run(run())
 
 
 def test_a_body_that_the_vendor_never_reads_is_unknown_when_writing_times_out(make: MakeTransport) -> None:
@@ -1256,7 +1298,7 @@ def test_a_body_that_the_vendor_never_reads_is_unknown_when_writing_times_out(ma
             assert failure.bytes_sent
             await transport.aclose()
 
-    asyncio.run(run())
+    event_loop.run(run())
 
 
 def test_the_request_on_the_wire_is_one_plain_http_1_1_post(make: MakeTransport) -> None:
@@ -1272,7 +1314,7 @@ def test_the_request_on_the_wire_is_one_plain_http_1_1_post(make: MakeTransport)
         assert b"bulksend/" in vendor.heads[0]
         assert b"accept-encoding: identity" in vendor.heads[0].lower()
 
-    asyncio.run(run())
+    event_loop.run(run())
 
 
 def test_a_reply_is_read_no_further_than_its_limit(make: MakeTransport) -> None:
@@ -1284,7 +1326,7 @@ def test_a_reply_is_read_no_further_than_its_limit(make: MakeTransport) -> None:
             assert len(reply.body) <= 65537
             await transport.aclose()
 
-    asyncio.run(run())
+    event_loop.run(run())
 
 
 def test_an_address_that_is_none_is_refused_when_the_transport_is_made(make: MakeTransport) -> None:

@@ -16,12 +16,13 @@ from typing import Any
 
 import pytest
 
-from bulksend.gateway import VendorClient
+from bulksend.gateway import SendOrder, VendorClient
 from bulksend.messaging.outcome import Accepted, Answer
 from tests.contracts.test_vendor_client_contract import (
     GOOD_REPLY,
     ORDER,
     PATIENT,
+    SHORT_AND_LONG,
     Begin,
     Certificate,
     MakeTransport,
@@ -32,6 +33,7 @@ from tests.contracts.test_vendor_client_contract import (
     until,
 )
 from tests.gateway_posts import send
+from worker import event_loop
 
 __all__ = ["good_certificate", "make"]
 
@@ -61,6 +63,7 @@ class TlsVendor:
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=512)
         self.url = f"https://127.0.0.1:{self._listener.getsockname()[1]}/api"
         self.requests: list[bytes] = []
+        self.has_request = threading.Semaphore(0)
         self.connections = 0
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -86,6 +89,7 @@ class TlsVendor:
                 self._first(talk)
             while request := talk.request():
                 self.requests.append(request)
+                self.has_request.release()
                 talk.say(GOOD_REPLY)
                 if self._after is not None:
                     self._after(talk)
@@ -176,7 +180,7 @@ def test_session_tickets_of_a_fresh_connection_are_not_taken_for_its_end(
             vendor.close()
         assert (len(vendor.requests), vendor.connections, begin.times_asked) == (20, 20, 20)
 
-    asyncio.run(run())
+    event_loop.run(run())
 
 
 def test_many_posts_over_fresh_tls_connections_all_go_out(
@@ -199,7 +203,31 @@ def test_many_posts_over_fresh_tls_connections_all_go_out(
         assert {type(answer.outcome) for answer in answers} == {Accepted}
         assert (len(vendor.requests), vendor.connections <= 50) == (100, True)
 
-    asyncio.run(run())
+    event_loop.run(run())
+
+
+@SHORT_AND_LONG
+def test_a_post_is_written_before_it_returns(
+    make: MakeTransport, good_certificate: Certificate, order: SendOrder
+) -> None:
+    """The vendor has all of it while the loop has no turn."""
+
+    async def run() -> None:
+        vendor = TlsVendor(good_certificate, tickets=0)
+        client = client_of(make(vendor.url, timeouts=PATIENT, verify=good_certificate.pem))
+        try:
+            assert await client.connect() is None
+            hold_loop()
+            posted = client.post(order, lambda: True, never)
+            assert isinstance(posted, asyncio.Future)
+            assert vendor.has_request.acquire(timeout=20)
+            assert vendor.requests[0].endswith(b"}")
+            posted.cancel()
+        finally:
+            await client.aclose()
+            vendor.close()
+
+    event_loop.run(run())
 
 
 @pytest.mark.parametrize("connections", [1, 5])
@@ -231,7 +259,7 @@ def test_tickets_that_wait_in_an_idle_connection_do_not_cost_it(
             vendor.close()
         assert (vendor.connections, len(vendor.requests), begin.times_asked) == (connections,) * 3
 
-    asyncio.run(run())
+    event_loop.run(run())
 
 
 def says_goodbye(said: threading.Event, talk: TlsTalk) -> None:
@@ -259,7 +287,7 @@ def test_a_goodbye_in_tls_alone_ends_a_connection_and_nothing_is_sent_over_it(
             await client.aclose()
             vendor.close()
 
-    asyncio.run(run())
+    event_loop.run(run())
 
 
 def test_after_a_goodbye_that_comes_before_its_post_a_connection_takes_none(
@@ -284,7 +312,7 @@ def test_after_a_goodbye_that_comes_before_its_post_a_connection_takes_none(
             vendor.close()
         assert (vendor.requests, vendor.connections, begin.times_asked) == ([], 20, 0)
 
-    asyncio.run(run())
+    event_loop.run(run())
 
 
 def test_a_connect_that_is_cancelled_at_any_turn_of_the_loop_leaves_its_place(
@@ -314,7 +342,7 @@ def test_a_connect_that_is_cancelled_at_any_turn_of_the_loop_leaves_its_place(
         assert turns > 1
         assert vendor.requests == []
 
-    asyncio.run(run())
+    event_loop.run(run())
 
 
 class SServer:
@@ -389,4 +417,4 @@ if shutil.which("openssl") is not None:
                 finally:
                     await client.aclose()
 
-        asyncio.run(run())
+        event_loop.run(run())

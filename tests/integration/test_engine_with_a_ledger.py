@@ -46,6 +46,7 @@ from bulksend.metrics import WorkerMetrics
 from simulator import SimulatorSettings, read_rules, run_in_thread
 from simulator.latency import Constant
 from tests.limiter.local_permits import LocalPermits
+from worker import event_loop
 from worker.engine import Engine, EngineSettings
 from worker.prefetch import PrefetchBuffer
 from worker.recovery.flight_recorder import FlightRecorder
@@ -129,7 +130,7 @@ class Rig:
         )
         self._ready = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._main()), daemon=True)
+        self._thread = threading.Thread(target=lambda: event_loop.run(self._main()), daemon=True)
 
     async def _main(self) -> None:
         self._loop, self.stop_event = asyncio.get_running_loop(), asyncio.Event()

@@ -45,6 +45,7 @@ class DecisionEffects:
         self._successes = 0
         self._probe_ended = False
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
         self._reporting: asyncio.Task[None] | None = None
 
     def note(self, message: Claimed, decision: Decision) -> list[PauseOrder]:
@@ -91,10 +92,10 @@ class DecisionEffects:
         loop = asyncio.get_running_loop()
         at = loop.time() + seconds
         if self._timer is not None:
-            if self._timer.when() <= at:
+            if self._timer_at <= at:
                 return
             self._timer.cancel()
-        self._timer = loop.call_at(at, self._start_report)
+        self._timer, self._timer_at = loop.call_at(at, self._start_report), at
 
     def _start_report(self) -> None:
         self._timer = None

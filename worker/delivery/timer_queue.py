@@ -29,9 +29,10 @@ class TimerQueue(Generic[Item]):
 
     def add(self, at: float, item: Item) -> None:
         """Start ``item`` at this instant; in the next turn of the loop if it has passed."""
-        heapq.heappush(self._heap, (at, next(self._number), item))
+        number = next(self._number)
+        heapq.heappush(self._heap, (at, number, item))
         if self._timer is not None:
-            if self._timer.when() <= at:
+            if self._heap[0][1] != number:
                 return
             self._timer.cancel()
         self._timer = self._loop.call_at(at, self._start_due)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from worker import event_loop
 from worker.delivery.timer_queue import TimerQueue
 
 
@@ -34,7 +35,7 @@ def started(after_ms: Sequence[int]) -> list[tuple[int, float]]:
         assert len(timers) == 0
         return gone
 
-    return asyncio.run(main())
+    return event_loop.run(main())
 
 
 @settings(max_examples=25, deadline=None)
@@ -56,7 +57,7 @@ def test_an_item_added_later_with_an_earlier_instant_starts_first() -> None:
         assert await asyncio.wait_for(gone.get(), 30) == "at once"
         assert timers.clear() == ["in an hour"]
 
-    asyncio.run(main())
+    event_loop.run(main())
 
 
 def test_a_cleared_item_does_not_start() -> None:
@@ -69,4 +70,4 @@ def test_a_cleared_item_does_not_start() -> None:
         await asyncio.sleep(0.03)
         assert gone == []
 
-    asyncio.run(main())
+    event_loop.run(main())
