@@ -5,8 +5,8 @@
 Contenders take turns. Each has a PostgreSQL and a Valkey of its own that nothing else uses meanwhile, finds its jobs
 waiting, renders, signs, POSTs to a vendor that answers after 50 ms, and stores the result. The time runs from the
 first POST at the vendor to the last result in the database, and so does the CPU: no start is counted. Each
-runs at several concurrencies; its best counts.
-A round takes about six minutes on an otherwise idle machine. The first run installs what the others need
+runs at several concurrencies, what computes on one core as two processes too; its best counts.
+A round takes about seven minutes on an otherwise idle machine. The first run installs what the others need
 into .bench, from the package registries.
 
     ours            every safety on: claim, write-ahead, permits, settlement, fencing
@@ -29,7 +29,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -53,66 +53,74 @@ _STORED = "SELECT count(*) FROM results WHERE status <> 'sending'"
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One run of one contender. ``cpu_us`` and ``peak_mb`` by part."""
+    """One run of one contender. ``concurrency`` of each worker process; ``cpu_us`` and ``peak_mb`` by part."""
 
     contender: str
     concurrency: int
     rate: float
     cpu_us: dict[str, float] = field(default_factory=dict)
     peak_mb: dict[str, float] = field(default_factory=dict)
+    workers: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """A contender, its concurrencies and its number of messages."""
+    """A contender, its concurrencies by the number of its worker processes, and its number of messages.
+
+    ``run`` gets workers, concurrency and messages.
+    """
 
     name: str
-    concurrencies: Sequence[int]
+    concurrencies: Mapping[int, Sequence[int]]
     messages: int
-    run: Callable[[int, int], Figure]
+    run: Callable[[int, int, int], Figure]
 
 
-def our_own(backend: str, name: str) -> Callable[[int, int], Figure]:
+def our_own(backend: str, name: str) -> Callable[[int, int, int], Figure]:
     """Ours on a backend."""
 
-    def run(concurrency: int, messages: int) -> Figure:
+    def run(workers: int, concurrency: int, messages: int) -> Figure:
         with stand(backend, in_flight=concurrency, rate=20_000) as at:
-            found = sending.blast(at, messages)
-        return Figure(name, concurrency, found.rate, found.cpu_us, found.peak_mb)
+            found = sending.blast(at, messages, workers=workers)
+        return Figure(name, concurrency, found.rate, found.cpu_us, found.peak_mb, workers)
 
     return run
 
 
-def by_hand(name: str, command: Sequence[str], *, write_ahead: bool = False) -> Callable[[int, int], Figure]:
+def by_hand(
+    name: str, command: Sequence[str], *, write_ahead: bool = False
+) -> Callable[[int, int, int], Figure]:
     """A job a message, by a program with ``enqueue COUNT`` and ``work CONCURRENCY``."""
 
-    def run(concurrency: int, messages: int) -> Figure:
+    def run(workers: int, concurrency: int, messages: int) -> Figure:
         with _results_stand() as at:
             at.environ["WRITE_AHEAD"] = "1" if write_ahead else "0"
             _quietly(at, [*command, "enqueue", str(messages)])
-            return _measured(at, name, concurrency, messages, [*command, "work", str(concurrency)])
+            work = [*command, "work", str(concurrency)]
+            return _measured(at, name, workers, concurrency, messages, work)
 
     return run
 
 
-def taskiq(concurrency: int, messages: int) -> Figure:
-    """A task a message, on one event loop."""
+def taskiq(workers: int, concurrency: int, messages: int) -> Figure:
+    """A task a message, on an event loop in each process."""
     command = ["-m", "taskiq", "worker", "tasks:broker", "-w", "1", "--max-async-tasks", str(concurrency)]
-    return _python_peer("taskiq", concurrency, messages, command)
+    return _python_peer("taskiq", workers, concurrency, messages, command)
 
 
-def celery(concurrency: int, messages: int) -> Figure:
+def celery(workers: int, concurrency: int, messages: int) -> Figure:
     """A task a message, on threads."""
     command = ["-m", "celery", "-A", "tasks", "worker", "--pool", "threads", "-c", str(concurrency)]
-    return _python_peer("celery", concurrency, messages, [*command, "--without-gossip", "--without-mingle"])
+    more = ["--without-gossip", "--without-mingle"]
+    return _python_peer("celery", workers, concurrency, messages, [*command, *more])
 
 
-def _python_peer(name: str, concurrency: int, messages: int, command: list[str]) -> Figure:
+def _python_peer(name: str, workers: int, concurrency: int, messages: int, command: list[str]) -> Figure:
     python = str(FOLDER / "venv" / "bin" / "python")
     with _results_stand() as at:
         at.environ |= {"PEER": name, "PYTHONPATH": str(PEERS)}
         _quietly(at, [python, str(PEERS / "tasks.py"), str(messages)])
-        return _measured(at, name, concurrency, messages, [python, *command])
+        return _measured(at, name, workers, concurrency, messages, [python, *command])
 
 
 @contextmanager
@@ -134,8 +142,11 @@ def _quietly(at: Stand, command: list[str]) -> None:
     subprocess.run(command, env=at.environ, cwd=at.folder, check=True, stdout=subprocess.DEVNULL)  # noqa: S603
 
 
-def _measured(at: Stand, name: str, concurrency: int, messages: int, command: list[str]) -> Figure:
-    at.start("worker", *command)
+def _measured(
+    at: Stand, name: str, workers: int, concurrency: int, messages: int, command: list[str]
+) -> Figure:
+    for _ in range(workers):
+        at.start("worker", *command)
     at.wait("the first POST", at.vendor.count, every=0.005)
     before = cost(at.parts)
     with at.ledger() as database:
@@ -149,10 +160,11 @@ def _measured(at: Stand, name: str, concurrency: int, messages: int, command: li
     ended = time.monotonic()
     used = cost(at.parts).since(before)
     began = at.vendor.arrivals()[0][0]
-    return Figure(name, concurrency, messages / (ended - began), used.each_us(messages), at.peaks_mb())
+    each, peaks = used.each_us(messages), at.peaks_mb()
+    return Figure(name, concurrency, messages / (ended - began), each, peaks, workers)
 
 
-def bare(concurrency: int, messages: int) -> Figure:
+def bare(_workers: int, concurrency: int, messages: int) -> Figure:
     """Our vendor client alone: builds, signs, POSTs, reads."""
     with vendor() as at:
         url = at.url
@@ -162,7 +174,7 @@ def bare(concurrency: int, messages: int) -> Figure:
     return Figure("ceiling, ours", concurrency, made[0], {"worker": made[1]})
 
 
-def rust(concurrency: int, messages: int) -> Figure:
+def rust(_workers: int, concurrency: int, messages: int) -> Figure:
     """A client written in Rust, alone: POSTs the same bytes again and again."""
     with vendor() as at:
         said = subprocess.run(  # noqa: S603
@@ -181,21 +193,23 @@ def contenders(scale: float) -> list[Contender]:
         return max(200, int(count * scale))
 
     found = [
-        Contender("ours", (200, 400, 800), many(40_000), our_own("postgresql", "ours")),
-        Contender("ours on SQLite", (400,), many(40_000), our_own("sqlite", "ours on SQLite")),
+        Contender("ours", {1: (200, 400, 800), 2: (200, 400)}, many(40_000), our_own("postgresql", "ours")),
+        Contender("ours on SQLite", {1: (400,)}, many(40_000), our_own("sqlite", "ours on SQLite")),
     ]
     for name, command in programs().items():
         ahead = f"{name}, written ahead"
+        # A worker in Go computes on all cores.
+        two: dict[int, Sequence[int]] = {} if name == "go" else {2: (200, 400)}
         found += [
-            Contender(name, (200, 400, 800), many(30_000), by_hand(name, command)),
-            Contender(ahead, (400, 800), many(30_000), by_hand(ahead, command, write_ahead=True)),
+            Contender(name, {1: (200, 400, 800)} | two, many(30_000), by_hand(name, command)),
+            Contender(ahead, {1: (400, 800)} | two, many(30_000), by_hand(ahead, command, write_ahead=True)),
         ]
     return [
         *found,
-        Contender("taskiq", (200, 400), many(10_000), taskiq),
-        Contender("celery", (20, 100), many(3_000), celery),
-        Contender("ceiling, ours", (200, 400, 800), many(20_000), bare),
-        Contender("ceiling, pyreqwest", (200, 400, 800), many(20_000), rust),
+        Contender("taskiq", {1: (200, 400), 2: (200,)}, many(10_000), taskiq),
+        Contender("celery", {1: (20, 100), 2: (20, 50)}, many(3_000), celery),
+        Contender("ceiling, ours", {1: (200, 400, 800)}, many(20_000), bare),
+        Contender("ceiling, pyreqwest", {1: (200, 400, 800)}, many(20_000), rust),
     ]
 
 
@@ -256,30 +270,38 @@ def contest(rounds: int, scale: float, only: Sequence[str] = ()) -> list[Figure]
         for contender in contenders(scale):
             if only and contender.name not in only:
                 continue
-            for concurrency in contender.concurrencies:
-                try:
-                    figure = contender.run(concurrency, contender.messages)
-                except subprocess.CalledProcessError as error:
-                    # Seen once: a client of others that aborts at its end. It has one more try.
-                    say(
-                        f"round {number}: {contender.name} {concurrency} broke ({error.returncode}), once more"
-                    )
-                    figure = contender.run(concurrency, contender.messages)
-                figures.append(figure)
-                parts = ", ".join(f"{part} {us:.0f}" for part, us in sorted(figure.cpu_us.items()))
-                say(
-                    f"round {number}: {figure.contender:18} {concurrency:4} {figure.rate:8,.0f}/s  CPU µs: {parts}"
-                )
+            for workers, concurrencies in contender.concurrencies.items():
+                for concurrency in concurrencies:
+                    figures.append(_run(contender, workers, concurrency))
+                    say(f"round {number}: {_line(figures[-1])}")
     return figures
 
 
-def medians(figures: Sequence[Figure]) -> dict[tuple[str, int], Figure]:
-    """The median run of each contender and concurrency, by its rate."""
-    found: dict[tuple[str, int], Figure] = {}
-    for key in dict.fromkeys((f.contender, f.concurrency) for f in figures):
-        runs = sorted((f for f in figures if (f.contender, f.concurrency) == key), key=lambda f: f.rate)
+def _run(contender: Contender, workers: int, concurrency: int) -> Figure:
+    try:
+        return contender.run(workers, concurrency, contender.messages)
+    except subprocess.CalledProcessError as error:
+        # Seen once: a client of others that aborts at its end. It has one more try.
+        say(f"{contender.name} {workers} × {concurrency} broke ({error.returncode}), once more")
+        return contender.run(workers, concurrency, contender.messages)
+
+
+def _line(of: Figure) -> str:
+    parts = ", ".join(f"{part} {us:.0f}" for part, us in sorted(of.cpu_us.items()))
+    return f"{of.contender:22} {of.workers} × {of.concurrency:3} {of.rate:8,.0f}/s  CPU µs: {parts}"
+
+
+def medians(figures: Sequence[Figure]) -> dict[tuple[str, int, int], Figure]:
+    """The median run of each contender, number of workers and concurrency, by its rate."""
+    found: dict[tuple[str, int, int], Figure] = {}
+    for key in dict.fromkeys(map(_key, figures)):
+        runs = sorted((f for f in figures if _key(f) == key), key=lambda f: f.rate)
         found[key] = runs[(len(runs) - 1) // 2]
     return found
+
+
+def _key(figure: Figure) -> tuple[str, int, int]:
+    return figure.contender, figure.workers, figure.concurrency
 
 
 def rate_of(figure: Figure) -> float:
@@ -298,5 +320,5 @@ def ratio(figures: Sequence[Figure], one: str, other: str, of: Callable[[Figure]
 
 def _best_by_round(figures: Sequence[Figure], name: str) -> list[Figure]:
     own = [f for f in figures if f.contender == name]
-    each = len({f.concurrency for f in own})
+    each = len(set(map(_key, own)))
     return [max(own[at : at + each], key=rate_of) for at in range(0, len(own), each)]

@@ -85,6 +85,12 @@ def test_a_ratio_is_the_median_over_the_rounds_of_best_against_best() -> None:
     assert ratio(round_1 + round_2 + round_3, "ours", "other") == 2.0
 
 
+def test_the_best_is_that_of_any_number_of_workers() -> None:
+    ours = [*figures(("ours", 200, 100)), Figure("ours", 200, 150, workers=2)]
+    assert ratio(ours * 2 + figures(("other", 200, 50)) * 2, "ours", "other") == 3.0
+    assert [f.rate for f in medians(ours).values()] == [100, 150]
+
+
 def test_cpu_is_compared_at_the_fastest_run_and_without_the_vendors() -> None:
     fast = {"worker": 30.0, "database": 10.0, "vendor": 1000.0}
     slow = {"worker": 1.0, "database": 1.0, "vendor": 1.0}
