@@ -38,10 +38,10 @@ SAME_START_MS = 2000.0
 #: If Redis's clock went back by more than this, slices in the future are not valid any more: the limiter starts again.
 CLOCK_BACK_MS = 1000.0
 
-#: One token in this many is kept for codes; at low rates one in CODES_SLICES slices, but at most every second. A code
+#: One token in this many is kept for codes; at low rates one in CODES_SLICES slices, at most every second one. A code
 #: finds a slice soon although a blast uses the whole rate of its sender. One in BULK_EVERY is kept for marketing, which
 #: a flood of codes would hold up.
-CODES_EVERY, CODES_SLICES, BULK_EVERY = 8, 3, 20
+CODES_EVERY, CODES_SLICES, BULK_EVERY = 8, 2, 20
 #: Until this long before the slice could be used by others, ms: a waiting worker asks every 25 ms.
 CODES_CLOSE_MS, BULK_CLOSE_MS = 25.0, 50.0
 

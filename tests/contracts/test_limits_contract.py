@@ -170,7 +170,7 @@ def saturate(
 def test_a_saturated_sender_uses_97_percent_and_no_second_is_fuller_than_its_limit(
     world: World, rate: float
 ) -> None:
-    seconds = 12.0 if rate < 10 else 4.0
+    seconds = 12.0 if rate < 100 else 4.0
     many = int(rate * 0.15) + 2
     messages = lambda: [world.message(rate=rate) for _ in range(many)]  # noqa: E731
     # As often as a worker asks that waits for a rate.

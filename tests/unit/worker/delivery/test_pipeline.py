@@ -344,7 +344,7 @@ def test_a_post_held_up_after_the_last_look_puts_no_second_over_the_limit(tmp_pa
 
             def off_the_processor(order: SendOrder) -> None:
                 # Of most POSTs the slices that stay unused anyway would make up for it: 2 of 82.
-                loop.now += 0.0605 * (next(numbers) == 69)
+                loop.now += 0.0505 * (next(numbers) == 69)
 
             at.vendor.write = off_the_processor
             at.start(*(a_message(str(n)) for n in range(200)))
