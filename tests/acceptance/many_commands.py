@@ -8,11 +8,14 @@ Where the folder is followed by ``"stays": true`` the command is a server: the a
 told on a pipe. Two files come with that line on the socket of the first argument: its output, and the pipe.
 
 With ``"whole": true`` a command ends as any process does, by the end of the interpreter. The file for its output comes
-on that socket.
+on that socket; with ``"closed": true`` there is none, and its standard output is closed.
+
+The end of an interpreter costs ten times a command where all that is imported here is taken apart; so that is left out.
 """
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import fcntl
 import gc
@@ -35,6 +38,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from subprocess import CompletedProcess
+from types import ModuleType
 from typing import IO, Any
 
 from ops.cli.main import command
@@ -51,10 +55,12 @@ OTHERS = (
 )
 #: A command that hangs is killed after so long.
 _LONGEST_S = 60
+_MODULES: dict[str, ModuleType] = {}
 
 
 def main() -> None:
     """Until the end of stdin."""
+    atexit.register(_keep_modules)
     for package in OURS:
         _import_all(package)
     for module in OTHERS:
@@ -67,7 +73,8 @@ def main() -> None:
         if order.pop("stays", False):
             answer = start(files, **order)
         elif order.pop("whole", False):
-            answer = run_whole(files, **order)
+            with contextlib.nullcontext() if order.pop("closed") else _received(files) as output:
+                answer = run_whole(output, **order)
         else:
             answer = run(**order)
         sys.stdout.write(json.dumps(answer) + "\n")
@@ -96,21 +103,43 @@ def run(
 
 
 def run_whole(
-    files: socket.socket, words: list[str], environ: dict[str, str], folder: str
+    output: IO[bytes] | None, words: list[str], environ: dict[str, str], folder: str
 ) -> dict[str, object]:
-    """A command that ends by the end of the interpreter: its exit code, and what it said on stderr."""
-    _, (output,), _, _ = socket.recv_fds(files, 1, 1)
+    """A command that ends by the end of the interpreter: its exit code, and what it said on stderr.
+
+    Without a file for its output its standard output is closed.
+    """
     with tempfile.TemporaryFile() as err:
         child = os.fork()
         if child == 0:
-            _enter(environ, folder, (output, err.fileno()))
-            os.close(output)
+            _enter(environ, folder, (err.fileno() if output is None else output.fileno(), err.fileno()))
+            if output is None:
+                _close_stdout()
+            else:
+                output.close()
             signal.alarm(_LONGEST_S)
             bulksend(words)
             raise SystemExit(0)
-        os.close(output)
         _, status = os.waitpid(child, 0)
         return {"code": os.waitstatus_to_exitcode(status), "stderr": _said(err)}
+
+
+def _received(files: socket.socket) -> IO[bytes]:
+    _, (file,), _, _ = socket.recv_fds(files, 1, 1)
+    return os.fdopen(file, "wb", buffering=0)
+
+
+def _close_stdout() -> None:
+    """As an interpreter is that was started without one."""
+    os.close(1)
+    sys.stdout = sys.__stdout__ = None  # type: ignore[assignment, misc]
+
+
+def _keep_modules() -> None:
+    """The end of the interpreter takes no module apart, nor looks through them for garbage."""
+    _MODULES.update(sys.modules)
+    gc.freeze()
+    sys.modules.clear()
 
 
 def _run_on_a_terminal(
@@ -267,12 +296,13 @@ class Shell:
         return CompletedProcess(list(words), answer["code"], answer["stdout"], answer["stderr"])
 
     def run_whole(
-        self, words: Sequence[str], environ: Mapping[str, str], folder: Path, stdout: IO[bytes]
+        self, words: Sequence[str], environ: Mapping[str, str], folder: Path, stdout: IO[bytes] | None
     ) -> CompletedProcess[str]:
-        """As ``run``, into this file, with all that an interpreter does at its end."""
+        """As ``run``, into this file, with all that an interpreter does at its end; without one stdout is closed."""
         with self._asking:
-            socket.send_fds(self._files, [b"."], [stdout.fileno()])
-            answer = self._ask(words, environ, folder, whole=True)
+            if stdout is not None:
+                socket.send_fds(self._files, [b"."], [stdout.fileno()])
+            answer = self._ask(words, environ, folder, whole=True, closed=stdout is None)
         return CompletedProcess(list(words), answer["code"], None, answer["stderr"])
 
     def popen(

@@ -66,9 +66,9 @@ class Place:
         )
 
     def run_into(
-        self, shell: Shell, words: Sequence[str], stdout: IO[bytes]
+        self, shell: Shell, words: Sequence[str], stdout: IO[bytes] | None
     ) -> subprocess.CompletedProcess[str]:
-        """The same by a shell, where what an interpreter reads at its start is that of the shell."""
+        """The same by a shell, where what an interpreter reads at its start is that of the shell; None: closed."""
         return shell.run_whole(words, self.environ, self.folder, stdout)
 
 
@@ -147,13 +147,14 @@ def test_a_full_disk_behind_stdout_is_said_and_the_exit_code_tells(
 
 
 @pytest.mark.parametrize("words", READERS, ids=" ".join)
-def test_a_closed_stdout_is_said_and_the_exit_code_tells(run: Run, words: tuple[str, ...]) -> None:
-    done = run(*words, before=("/bin/sh", "-c", 'exec "$@" >&-', "sh"))
-    said = done.stderr.decode()
-    assert done.returncode == 1, said
-    assert "stdout did not take the whole output" in said
-    assert "Traceback" not in said
-    assert "Exception" not in said
+def test_a_closed_stdout_is_said_and_the_exit_code_tells(
+    place: Place, shell: Shell, words: tuple[str, ...]
+) -> None:
+    done = place.run_into(shell, words, None)
+    assert done.returncode == 1, done.stderr
+    assert "stdout did not take the whole output" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Exception" not in done.stderr
 
 
 @pytest.mark.parametrize("words", READERS, ids=" ".join)
@@ -165,6 +166,22 @@ def test_a_reader_that_leaves_ends_it_quietly(place: Place, shell: Shell, words:
     assert done.returncode == 141
     assert "stdout" not in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_command_of_a_shell_ends_as_a_process_of_its_own_does(place: Place, shell: Shell) -> None:
+    """Where stdout takes nothing: its exit code, and what it says."""
+    words = ("campaigns", "list", "--json")
+    reads, writes = os.pipe()
+    os.close(reads)
+    with FULL.open("wb") as full, os.fdopen(writes, "wb") as pipe:
+        closed = place.run(*words, before=("/bin/sh", "-c", 'exec "$@" >&-', "sh"))
+        for stdout, own in (
+            (None, closed),
+            (full, place.run(*words, stdout=full)),
+            (pipe, place.run(*words, stdout=pipe)),
+        ):
+            done = place.run_into(shell, words, stdout)
+            assert (done.returncode, done.stderr) == (own.returncode, own.stderr.decode())
 
 
 def test_an_act_with_every_stream_closed_takes_place(run: Run) -> None:
