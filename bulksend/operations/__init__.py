@@ -6,7 +6,7 @@ transaction, so that several see one state of the ledger; acts take the database
 the process or reads the environment; errors are those of ``bulksend.errors``.
 
 module        what it does
-campaigns     newest, show, details, find, acts_on; act: pause, resume, unschedule, cancel, retry
+campaigns     newest, show, details, find; act: pause, resume, unschedule, cancel, retry
 progress      Watch: how far campaigns are and how fast they go
 messages      find by a Filter in Pages; show one with attempts, receipts and acts
 message_story what happened to a message, in order    look_up   whatever a text names
@@ -20,7 +20,7 @@ breakdown     a campaign by steps, countries, hours and reasons    report   the 
 uploads       files that were posted as campaigns
 exports       export files, written by a job
 export        Export: every message of a campaign, or every refused row
-audit         prove the promises, also as a job, and keep what was found    acts   the operator log
+audit         prove the promises, also as a job, and keep what was found    acts   the operator log, acts_on
 installation  processes, ledger, Redis, limiter    restore   make a restored ledger safe to start from
 senders       list_senders, change_sender; set_paused for a sender or the account
 paces         how fast a sender may send now, and each change by the vendor's throttling

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -10,10 +11,11 @@ from sqlalchemy import Connection
 from bulksend.errors import InvalidValue
 from bulksend.ledger import operator_log
 from bulksend.ledger.operator_log import Sought
+from bulksend.messaging.failure_share import format_max_failed
 from bulksend.messaging.units import parse_instant_ms
 from bulksend.operations.json_shape import Page, checked_after, to_json
 
-__all__ = ["ACTS", "SCOPES", "Sought", "find_acts", "times"]
+__all__ = ["ACTS", "SCOPES", "Sought", "acts_on", "find_acts", "times"]
 
 #: What can be acted on, and the acts that there are, for the choices of a filter.
 SCOPES = (
@@ -73,6 +75,18 @@ ACTS = (
     ),
 )
 
+_FIELDS = ("at", "actor", "act", "why")
+_ORIGIN = ("ip", "request_id", "before", "after")
+
+
+def acts_on(tx: Connection, scope: str, subject: str) -> list[dict[str, Any]]:
+    """The acts on a campaign or message, oldest first; with address, request and values where they have them."""
+    return [
+        to_json({name: getattr(act, name) for name in _FIELDS})
+        | {name: _as_given(value) for name in _ORIGIN if (value := getattr(act, name)) is not None}
+        for act in operator_log.of(tx, scope, subject)
+    ]
+
 
 def times(sought: Sought, since: str | None, until: str | None, *, timezone: str, now_ms: int) -> Sought:
     """The same within these times (ISO 8601, in the zone where they have none). Raises InvalidValue."""
@@ -93,6 +107,12 @@ def find_acts(tx: Connection, sought: Sought, *, after: str | None = None, limit
     """
     found, next = operator_log.page(tx, sought, before=checked_after(after), limit=limit)
     return Page([_as_json(id, act) for id, act in found], next)
+
+
+def _as_given(value: Any) -> Any:
+    """The values before or after an act as a person gives them: a limit of failures is a share in the ledger."""
+    share = value.get("max_failed") if isinstance(value, Mapping) else None
+    return value if share is None else {**value, "max_failed": format_max_failed(share)}
 
 
 def _as_json(id: str, act: operator_log.Act) -> dict[str, Any]:

@@ -17,7 +17,6 @@ from bulksend.ledger import (
     code_readings,
     counters,
     inbound,
-    operator_log,
     pauses,
     progress,
     uploads,
@@ -37,6 +36,7 @@ from bulksend.messaging.outcome import Scope
 from bulksend.messaging.states import LEFT, SENT, CampaignStatus
 from bulksend.messaging.units import format_due, format_instant, parse_choice
 from bulksend.operations.access import Principal
+from bulksend.operations.acts import acts_on
 from bulksend.operations.blockers import find_blockers
 from bulksend.operations.json_shape import Page, checked_after, to_json
 from bulksend.operations.limiter import OpenLimiter, set_flag
@@ -49,8 +49,6 @@ RATE_WINDOW_MS = 10_000
 #: As many refused rows are part of ``show``; an export has all of them.
 REFUSED_SHOWN = 1_000
 NO_REASON = "no reason given"
-_ACT_FIELDS = ("at", "actor", "act", "why")
-_ACT_ORIGIN = ("ip", "request_id", "before", "after")
 
 
 class Summary(TypedDict):
@@ -367,21 +365,6 @@ def _apply(
     apply = pauses.pause_campaign if what is Act.PAUSE else pauses.resume_campaign
     with database.write() as tx:
         return apply(tx, id, actor=actor, why=why)
-
-
-def acts_on(tx: Connection, scope: str, subject: str) -> list[dict[str, Any]]:
-    """The acts on a campaign or message, oldest first; with address, request and values where they have them."""
-    return [
-        to_json({name: getattr(act, name) for name in _ACT_FIELDS})
-        | {name: _as_given(value) for name in _ACT_ORIGIN if (value := getattr(act, name)) is not None}
-        for act in operator_log.of(tx, scope, subject)
-    ]
-
-
-def _as_given(value: Any) -> Any:
-    """The values before or after an act as a person gives them: a limit of failures is a share in the ledger."""
-    share = value.get("max_failed") if isinstance(value, Mapping) else None
-    return value if share is None else {**value, "max_failed": format_max_failed(share)}
 
 
 def _summary(campaign: Campaign, counts: Counts, rate: float) -> Summary:

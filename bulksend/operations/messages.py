@@ -19,7 +19,7 @@ from bulksend.messaging.sentences import say
 from bulksend.messaging.states import MessageType
 from bulksend.messaging.units import parse_choice, parse_instant_ms
 from bulksend.operations import export
-from bulksend.operations.campaigns import acts_on
+from bulksend.operations.acts import acts_on
 from bulksend.operations.contents import content_of
 from bulksend.operations.json_shape import Page, masked_texts, to_json
 

@@ -17,7 +17,7 @@ from bulksend.ledger.erasure_bodies import has_number
 from bulksend.ledger.search import Query
 from bulksend.messaging.units import format_instant
 from bulksend.operations import consents, messages
-from bulksend.operations.campaigns import acts_on
+from bulksend.operations.acts import acts_on
 from bulksend.operations.inbound import list_inbound
 from bulksend.operations.json_shape import to_json
 from bulksend.operations.messages import Filter

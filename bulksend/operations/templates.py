@@ -22,7 +22,7 @@ from bulksend.messaging.states import MessageType
 from bulksend.messaging.template_content import TemplateValue, values_of
 from bulksend.messaging.template_fit import content_of, template_of
 from bulksend.messaging.template_shape import TemplateText, fill, shape_from_json, variables_in
-from bulksend.operations.campaigns import acts_on
+from bulksend.operations.acts import acts_on
 from bulksend.operations.json_shape import Page, to_json
 from bulksend.settings import Settings
 
