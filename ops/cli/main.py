@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from functools import cache
+from copy import copy
 from typing import Any
 
 import typer
@@ -86,10 +86,16 @@ receipts.register(app)
 servers.register(app)
 
 
-@cache
-def command() -> Any:
-    """All commands with their options; typer takes 50 ms to make them of the functions."""
-    return guard(typer.main.get_command(app))
+def command(name: str | None = None) -> Any:
+    """The command, or group, of that name; all of them where there is none.
+
+    Typer takes half a millisecond to make a command of its function, and there are a hundred.
+    """
+    called = copy(app)
+    called.registered_commands = [each for each in app.registered_commands if each.name == name]
+    called.registered_groups = [each for each in app.registered_groups if each.name == name]
+    is_known = called.registered_commands or called.registered_groups
+    return guard(typer.main.get_command(called if is_known else app))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -105,7 +111,7 @@ def _run(arguments: Sequence[str]) -> int:
     code = DONE
     try:
         try:
-            command()(list(arguments))
+            command(next(iter(arguments), None))(list(arguments))
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else int(end.code is not None)
         sys.stdout.flush()

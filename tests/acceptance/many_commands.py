@@ -65,7 +65,6 @@ def main() -> None:
         _import_all(package)
     for module in OTHERS:
         importlib.import_module(module)
-    command()
     gc.freeze()
     files = socket.socket(fileno=int(sys.argv[1]))
     for line in sys.stdin:
