@@ -39,7 +39,7 @@ from bench.output import say
 from bench.stand import ROOT, Stand, stand
 from bench.vendor import vendor
 from bench.vendor_client import ours, rate
-from bulksend.gateway import SocketTransport
+from bulksend.gateway.socket_transport import SocketTransport
 from worker import event_loop
 
 PEERS = ROOT / "bench" / "peers"

@@ -24,13 +24,13 @@ from bench.vendor import vendor
 from bulksend.gateway import (
     Credentials,
     SendOrder,
-    SocketTransport,
     Transport,
     VendorClient,
     build_request,
     new_nonce,
     read_reply,
 )
+from bulksend.gateway.socket_transport import SocketTransport
 from bulksend.messaging.outcome import Accepted, Answer
 from bulksend.messaging.states import MessageType
 

@@ -19,7 +19,8 @@ from bulksend.messaging.sentences import say
 if TYPE_CHECKING:
     import redis
 
-    from bulksend.gateway import Credentials, VendorCalls, VendorClient
+    from bulksend.gateway import Credentials, VendorClient
+    from bulksend.gateway.vendor_calls import VendorCalls
     from bulksend.ledger.message_rows import EncryptionPolicy
     from bulksend.limits import RedisPermits
     from bulksend.messaging.quiet_hours import QuietHours
@@ -253,7 +254,8 @@ def vendor_client(of: Settings, clock: Callable[[], float]) -> VendorClient:
 
     Belongs to the event loop it is made on. Raises InvalidInput without credentials.
     """
-    from bulksend.gateway import SocketTransport, Timeouts, VendorClient
+    from bulksend.gateway import Timeouts, VendorClient
+    from bulksend.gateway.socket_transport import SocketTransport
 
     credentials = _credentials(of)
     transport = SocketTransport(
@@ -276,7 +278,7 @@ def vendor_calls(of: Settings, *, seconds: float | None = None, tries: int = 1) 
 
     ``seconds`` bounds each call, by default as a POST; one that only reads is made up to ``tries`` times.
     """
-    from bulksend.gateway import VendorCalls
+    from bulksend.gateway.vendor_calls import VendorCalls
 
     return VendorCalls(
         of.uspeedo_base_url,

@@ -13,7 +13,8 @@ import redis
 from celery import Celery
 from kombu.exceptions import OperationalError
 
-from bulksend.broker import Outage, batches, make_app, publish
+from bulksend.broker import Outage, batches, publish
+from bulksend.broker.app import make_app
 from bulksend.messaging.states import Kind
 from bulksend.settings import Settings
 

@@ -14,8 +14,8 @@ from celery import Celery, bootsteps, signals
 from celery.worker import state
 
 from bulksend import failpoints, logs
-from bulksend.broker import BATCH_TASK, make_app
-from bulksend.broker.app import transport_options
+from bulksend.broker import BATCH_TASK
+from bulksend.broker.app import make_app, transport_options
 from bulksend.errors import InvalidInput
 from bulksend.limits import Permits
 from bulksend.redis_client import open_redis

@@ -1,7 +1,9 @@
-"""What producer and worker share: the Celery app, the lanes' queues, the body of a job, and the checks of Redis."""
+"""What producer and worker share: the Celery app, the lanes' queues, the body of a job, and the checks of Redis.
 
-from bulksend.broker.app import BATCH_TASK, make_app
-from bulksend.broker.jobs import batches, job_ids, job_published_ms, publish, read_ids
+``bulksend.broker.app`` loads Celery, so it is imported from there.
+"""
+
+from bulksend.broker.jobs import BATCH_TASK, batches, job_ids, job_published_ms, publish, read_ids
 from bulksend.broker.lane_repair import delete_invalid_lanes, is_wrong_type
 from bulksend.broker.outage import Outage
 from bulksend.broker.readiness import (
@@ -25,7 +27,6 @@ __all__ = [
     "is_wrong_type",
     "job_ids",
     "job_published_ms",
-    "make_app",
     "problem_of",
     "publish",
     "read_ids",

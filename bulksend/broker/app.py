@@ -14,9 +14,6 @@ from kombu import Exchange, Queue
 
 from bulksend.messaging.states import LANES
 
-#: The one task; a worker registers it, a producer only names it.
-BATCH_TASK = "bulksend.batch"
-
 
 def make_app(redis_url: str, *, name: str = "bulksend", **overrides: Any) -> Celery:
     """A Celery app on this broker. ``overrides`` are Celery settings that replace ours."""

@@ -6,12 +6,15 @@ import base64
 import json
 import uuid
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from celery import Celery
-
-from bulksend.broker.app import BATCH_TASK
 from bulksend.messaging.states import Kind
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+#: The one task; a worker registers it, a producer only names it.
+BATCH_TASK = "bulksend.batch"
 
 
 def batches(ids: Sequence[str], size: int) -> Iterator[list[str]]:

@@ -1,4 +1,7 @@
-"""The only room that knows the vendor: payload, signature, replies, client, calls. Import from here."""
+"""The only room that knows the vendor: payload, signature, replies, client, calls. Import from here.
+
+``socket_transport`` and ``vendor_calls`` load httpx, so they are imported from there.
+"""
 
 from bulksend.gateway.client import VendorClient
 from bulksend.gateway.error_codes import Family, find_row, outcome_of, table_rows, whatsapp_code_in
@@ -12,9 +15,7 @@ from bulksend.gateway.payload import (
 from bulksend.gateway.phones import PhoneList
 from bulksend.gateway.replies import read_failure, read_reply
 from bulksend.gateway.signature import canonical, sign
-from bulksend.gateway.socket_transport import SocketTransport
 from bulksend.gateway.transport import Failure, RawReply, Timeouts, Transport
-from bulksend.gateway.vendor_calls import VendorCalls
 
 __all__ = [
     "Credentials",
@@ -23,10 +24,8 @@ __all__ = [
     "PhoneList",
     "RawReply",
     "SendOrder",
-    "SocketTransport",
     "Timeouts",
     "Transport",
-    "VendorCalls",
     "VendorClient",
     "build_call",
     "build_request",

@@ -6,13 +6,11 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import redis
 from sqlalchemy import Connection
 
 from bulksend import bootstrap
-from bulksend.broker import LEADER_KEY, eviction_problem, problem_of, try_commands
 from bulksend.ledger import campaigns, due, leases, pauses, progress, senders
 from bulksend.ledger.campaigns import Campaign
 from bulksend.ledger.database import Database
@@ -21,6 +19,9 @@ from bulksend.messaging.masking import mask_digits
 from bulksend.messaging.sentences import say
 from bulksend.messaging.units import format_in_zone
 from bulksend.settings import Settings
+
+if TYPE_CHECKING:
+    import redis
 
 #: Less free space than this is a blocker, in bytes: a busy ledger fills it within minutes.
 LEAST_FREE = 200 * 2**20
@@ -105,6 +106,10 @@ class RedisCheck:
 
 def check_redis(of: Settings) -> RedisCheck:
     """Make the calls that workers and relay make, and look for the relay's lock. Does not raise for what it finds."""
+    import redis
+
+    from bulksend.broker import LEADER_KEY, eviction_problem, problem_of, try_commands
+
     blockers: list[Check] = []
     try:
         with bootstrap.redis_client(of) as client:
@@ -131,6 +136,8 @@ def check_redis(of: Settings) -> RedisCheck:
 
 def _info(client: redis.Redis) -> Mapping[str, Any]:
     """Its INFO; empty where that is forbidden."""
+    import redis
+
     try:
         found: Mapping[str, Any] = client.info()
     except redis.ResponseError:
@@ -169,6 +176,8 @@ def _outage(of: Settings, database: Database) -> Iterator[Check]:
     """The circuit breaker that the workers share. Where Redis does not answer, ``check_redis`` reports it."""
     if of.redis_url is None:
         return
+    import redis
+
     try:
         is_open = bootstrap.limiter(of, database).circuit_breaker_is_open()
     except (redis.RedisError, OSError):

@@ -6,12 +6,15 @@ So the limiter is opened after the commit: where Redis is away, opening it takes
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias
 
-from bulksend.limits import RedisPermits
 from bulksend.messaging.outcome import Scope
 
+if TYPE_CHECKING:
+    from bulksend.limits import RedisPermits
+
 #: Returns the limiter, or None where it cannot be used.
-OpenLimiter = Callable[[], RedisPermits | None]
+OpenLimiter: TypeAlias = "Callable[[], RedisPermits | None]"
 
 
 def set_flag(open_limiter: OpenLimiter, scope: Scope, id: str, *, paused: bool) -> None:

@@ -29,7 +29,7 @@ UPLOAD_S = 300.0
 
 
 class Vendor(Protocol):
-    """The calls for files, see ``bulksend.gateway.VendorCalls``."""
+    """The calls for files, see ``bulksend.gateway.vendor_calls``."""
 
     async def upload(self, sender: str, file: bytes) -> Uploaded:
         """Store a file."""

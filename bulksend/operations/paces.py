@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-import redis
 from sqlalchemy import Connection
 
 from bulksend import bootstrap
@@ -21,6 +20,8 @@ def pace_now(of: Settings, database: Database, sender: str) -> float | None:
     """The part of its rate that a sender may use now, by the limiter; None where Redis does not say."""
     if of.redis_url is None:
         return None
+    import redis
+
     try:
         return round(bootstrap.limiter(of, database).pace_of(sender), 3)
     except (redis.RedisError, OSError):

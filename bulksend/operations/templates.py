@@ -36,7 +36,7 @@ T = TypeVar("T")
 
 
 class Vendor(Protocol):
-    """The calls that read, see ``bulksend.gateway.VendorCalls``."""
+    """The calls that read, see ``bulksend.gateway.vendor_calls``."""
 
     async def templates(self, sender: str, *, name: str = "") -> TemplatePage:
         """All templates that a sender may use, or those of a name."""

@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 
 from bulksend import bootstrap
 from bulksend.errors import NotSignedIn, WrongState
-from bulksend.gateway import VendorCalls
+from bulksend.gateway.vendor_calls import VendorCalls
 from bulksend.ledger.database import Database
 from bulksend.ledger.encryption import Cipher
 from bulksend.operations.access import Origin, Principal, Role

@@ -26,7 +26,7 @@ import redis
 from celery.events.receiver import EventReceiver
 from sqlalchemy import select, text
 
-from bulksend.broker import make_app
+from bulksend.broker.app import make_app
 from bulksend.errors import InvalidInput
 from bulksend.ledger.database import Database
 from bulksend.ledger.schema import metadata

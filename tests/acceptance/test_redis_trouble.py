@@ -19,7 +19,8 @@ from typing import Any
 
 import redis
 
-from bulksend.broker import batches, make_app, publish
+from bulksend.broker import batches, publish
+from bulksend.broker.app import make_app
 from bulksend.messaging import Kind
 from ops.stack import ROOT
 from tests.acceptance.many_commands import Started

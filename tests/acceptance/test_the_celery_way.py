@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from bulksend.broker import make_app
+from bulksend.broker.app import make_app
 
 CELERY = (sys.executable, "-m", "celery", "-A", "worker", "worker")
 

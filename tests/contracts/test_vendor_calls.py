@@ -7,7 +7,8 @@ import json
 
 import pytest
 
-from bulksend.gateway import Credentials, PhoneList, VendorCalls, sign
+from bulksend.gateway import Credentials, PhoneList, sign
+from bulksend.gateway.vendor_calls import VendorCalls
 from tests.contracts.test_vendor_client_contract import (
     Behave,
     Certificate,

@@ -32,13 +32,13 @@ from bulksend.gateway import (
     Failure,
     RawReply,
     SendOrder,
-    SocketTransport,
     Timeouts,
     Transport,
     VendorClient,
     read_reply,
 )
 from bulksend.gateway.error_codes import TABLE, Family
+from bulksend.gateway.socket_transport import SocketTransport
 from bulksend.messaging.outcome import (
     Accepted,
     Answer,

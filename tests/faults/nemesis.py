@@ -21,7 +21,8 @@ import psycopg
 import redis
 from sqlalchemy import select
 
-from bulksend.broker import batches, job_ids, make_app, publish
+from bulksend.broker import batches, job_ids, publish
+from bulksend.broker.app import make_app
 from bulksend.ledger.schema import messages
 from bulksend.messaging import Kind
 from tests.faults import clocks, controls

@@ -19,7 +19,8 @@ from prometheus_client import CollectorRegistry
 from sqlalchemy import text
 
 from bulksend import failpoints
-from bulksend.gateway import Credentials, SendOrder, SocketTransport, Timeouts, VendorClient
+from bulksend.gateway import Credentials, SendOrder, Timeouts, VendorClient
+from bulksend.gateway.socket_transport import SocketTransport
 from bulksend.ledger import (
     audit,
     campaign_control,

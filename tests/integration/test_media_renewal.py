@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from bulksend.gateway import Credentials, VendorCalls
+from bulksend.gateway import Credentials
+from bulksend.gateway.vendor_calls import VendorCalls
 from bulksend.ledger import campaigns
 from bulksend.operations.campaigns import Act, act
 from bulksend.operations.media import delete, show_media, upload

@@ -14,7 +14,8 @@ from types import FrameType
 
 import pytest
 
-from bulksend.gateway import Credentials, SendOrder, SocketTransport, VendorClient
+from bulksend.gateway import Credentials, SendOrder, VendorClient
+from bulksend.gateway.socket_transport import SocketTransport
 from bulksend.messaging import Accepted, Answer, MessageType
 from tests.gateway_posts import send
 from worker import event_loop

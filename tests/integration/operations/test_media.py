@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from bulksend.errors import InvalidValue, NotFound, VendorUnavailable, WrongState
-from bulksend.gateway import Credentials, VendorCalls
+from bulksend.gateway import Credentials
+from bulksend.gateway.vendor_calls import VendorCalls
 from bulksend.ledger import campaign_creation, operator_log
 from bulksend.messaging import MessageType
 from bulksend.operations.campaigns import Act, act
