@@ -300,8 +300,12 @@ class Intake:
         chunk = reader.next(source, many)
         if self.database.is_sqlite:
             return chunk
-        left_out = self.database.retrying(lambda tx: exclusions.ask_ahead(tx, campaign, chunk.planned))
-        return replace(chunk, prepared=self._prepare(campaign, chunk.planned), left_out=left_out)
+        ahead = self.database.retrying(lambda tx: exclusions.ask_ahead(tx, campaign, chunk.planned))
+        prepared = self._prepare(campaign, chunk.planned)
+        if ahead is None:
+            return replace(chunk, prepared=prepared)
+        rows = message_rows.with_rows(campaign, prepared, self.cipher, ahead.now, ahead.found)
+        return replace(chunk, prepared=rows, turn=ahead.turn)
 
     def _prepare(self, campaign: Campaign, planned: Sequence[NewMessage]) -> list[message_rows.Prepared]:
         return message_rows.prepare(campaign, planned, self.cipher, self.encrypts)
@@ -322,7 +326,7 @@ class Intake:
                 cipher=self.cipher,
                 encrypts=self.encrypts,
                 prepared=prepared,
-                left_out=chunk.left_out,
+                turn=chunk.turn,
                 superseded=chunk.superseded,
                 rivals=rivals,
             ),

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 
 from bulksend.ledger.campaign_creation import NewCampaign
 from bulksend.ledger.campaigns import Campaign
-from bulksend.ledger.exclusions import LeftOut
 from bulksend.ledger.message_rows import NewMessage, Prepared
 from bulksend.messaging import ContentTemplate, PlannedMessage, Planner, PlanningContext, canonical_number
 from bulksend.messaging.json_encoding import make_json_encoder
@@ -28,8 +27,8 @@ class Chunk:
     refused: list[RefusedRow]
     prepared: list[Prepared] | None = None
     """None with SQLite, where it is made between two transactions, so that other writers can work meanwhile."""
-    left_out: LeftOut | None = None
-    """None where the transaction that stores the chunk asks whom it leaves out."""
+    turn: bytes | None = None
+    """The turn under a cap that the rows of ``prepared`` hold under. Without rows, the transaction makes them."""
 
     @property
     def superseded(self) -> int:
@@ -157,4 +156,5 @@ def new_message(plan: PlannedMessage, campaign: Campaign | NewCampaign) -> NewMe
         consent,
         in_quiet_hours,
         purpose,
+        f'{{"v":{text}}}' if timezone is None else None,
     )

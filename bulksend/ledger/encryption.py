@@ -144,9 +144,9 @@ def _hash(begun: hashlib.blake2b, parts: Sequence[str]) -> bytes:
     return digest.digest()
 
 
-def clear(payload: Mapping[str, object]) -> bytes:
-    """The payload as unencrypted JSON, for kinds whose content is not secret."""
-    return CLEAR + _dump(payload)
+def clear(payload: Mapping[str, object] | str) -> bytes:
+    """The payload, or its JSON, without encryption, for kinds whose content is not secret."""
+    return CLEAR + (payload.encode("utf-8", "surrogatepass") if isinstance(payload, str) else _dump(payload))
 
 
 _compact = make_json_encoder(separators=(",", ":"))

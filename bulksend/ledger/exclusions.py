@@ -91,10 +91,12 @@ def _named(tx: Connection, campaign: str) -> str:
 class LeftOut(NamedTuple):
     """Whom a chunk of rows leaves out, asked before the transaction that stores it."""
 
-    by_row: Mapping[int, str]
-    """Row -> why."""
+    found: Mapping[int, str]
+    """Position -> why."""
     turn: bytes | None
     """The turn under a cap that was the newest before it was asked."""
+    now: int
+    """The ledger's clock then."""
 
 
 def ask_ahead(tx: Connection, campaign: Campaign, planned: Sequence[NewMessage]) -> LeftOut | None:
@@ -109,8 +111,8 @@ def ask_ahead(tx: Connection, campaign: Campaign, planned: Sequence[NewMessage])
     prefer_indexes(tx)
     # Before the messages: what is stored after this turn is then asked again.
     turn = installation.get(tx, _CAP_TURN) if has_cap else None
-    found = left_out(tx, campaign.kind, campaign.exclusions, planned, read_clock(tx))
-    return LeftOut({planned[n].row: why for n, why in found.items()}, turn)
+    now = read_clock(tx)
+    return LeftOut(left_out(tx, campaign.kind, campaign.exclusions, planned, now), turn, now)
 
 
 def take_turn(tx: Connection, campaign: Campaign) -> bytes | None:

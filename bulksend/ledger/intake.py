@@ -14,7 +14,6 @@ from bulksend.ledger.campaign_creation import Rivals
 from bulksend.ledger.campaigns import Campaign
 from bulksend.ledger.clock import read_clock
 from bulksend.ledger.encryption import Cipher
-from bulksend.ledger.exclusions import LeftOut
 from bulksend.ledger.message_rows import (
     QUEUED,
     EncryptionPolicy,
@@ -65,7 +64,7 @@ def store_chunk(
     cipher: Cipher,
     encrypts: EncryptionPolicy = encrypt_otp_only,
     prepared: Sequence[Prepared] | None = None,
-    left_out: LeftOut | None = None,
+    turn: bytes | None = None,
     superseded: int = 0,
     rivals: Rivals | None = None,
 ) -> StoredChunk:
@@ -73,8 +72,8 @@ def store_chunk(
 
     A row for a person who has the message of one of ``rivals`` is refused. Rows = planned + refused + ``superseded``:
     the audit relies on it. Superseded rows count as duplicates.
-    ``prepared`` and ``left_out`` are the results of ``prepare`` and ``ask_ahead`` for ``planned``, where these were
-    called before the transaction.
+    ``prepared`` is the result of ``prepare`` for ``planned``, where it was called before the transaction. Its rows, if
+    it has any, hold under ``turn``.
     Raises IntakeConflict unless the campaign has stored exactly ``after_row`` rows, so that no row counts twice.
     """
     others = [] if rivals is None else rivals.of(tx, campaign.id)
@@ -82,7 +81,7 @@ def store_chunk(
     if prepared is None:
         prepared = prepare(campaign, planned, cipher, encrypts)
     taken = sent_before(tx, others, planned, cipher)
-    stored = _store(tx, campaign, [row for n, row in enumerate(prepared) if n not in taken], cipher, left_out)
+    stored = _store(tx, campaign, [row for n, row in enumerate(prepared) if n not in taken], cipher, turn)
     chunk = replace(
         stored,
         refused=[*refused, *_taken_meanwhile(planned, taken), *stored.refused],
@@ -189,7 +188,7 @@ def _store(
     campaign: Campaign,
     prepared: Sequence[Prepared],
     cipher: Cipher,
-    ahead: LeftOut | None = None,
+    ahead: bytes | None = None,
 ) -> StoredChunk:
     """Insert the messages whose keys are new. The lock on the campaign keeps other transactions from adding keys."""
     first: dict[str, Prepared] = {}
@@ -200,12 +199,16 @@ def _store(
     without_consent = _without_consent(tx, campaign, new)
     agreed = [of for of in new if of.message.row not in without_consent]
     turn = exclusions.take_turn(tx, campaign)
-    now = read_clock(tx)
-    # With another turn, another campaign has stored under a cap since, and its messages count.
-    holds = ahead is not None and ahead.turn == turn
-    left_out = _left_out(tx, campaign, agreed, ahead if holds else None, now)
-    rows = message_rows(campaign, agreed, cipher, now, left_out)
-    insert_rows(tx, rows)
+    rows = [of.row for of in agreed if of.row is not None]
+    if rows and turn == ahead:
+        insert_rows(tx, rows, [of.line for of in agreed])
+    else:
+        # With another turn, another campaign has stored under a cap since, and its messages count.
+        now = read_clock(tx)
+        planned = [of.message for of in agreed]
+        left_out = exclusions.left_out(tx, campaign.kind, campaign.exclusions, planned, now)
+        rows = message_rows(campaign, agreed, cipher, now, left_out)
+        insert_rows(tx, rows)
     refused = [
         _conflict(message, f"row {first[message.key].message.row}")
         for message in again
@@ -219,23 +222,10 @@ def _store(
     return StoredChunk(ready, len(rows), duplicates, len(rows) - len(queued), refused)
 
 
-def _left_out(
-    tx: Connection, campaign: Campaign, new: Sequence[Prepared], ahead: LeftOut | None, now: int
-) -> Mapping[int, str]:
-    """Whom the new messages leave out: position -> why."""
-    if ahead is None:
-        planned = [of.message for of in new]
-        return exclusions.left_out(tx, campaign.kind, campaign.exclusions, planned, now)
-    by_row = ahead.by_row
-    return (
-        {n: by_row[of.message.row] for n, of in enumerate(new) if of.message.row in by_row} if by_row else {}
-    )
-
-
 def _keep_consents(tx: Connection, campaign: Campaign, prepared: Sequence[Prepared]) -> None:
     """Put the consents of all rows on record, also of those that are stored already."""
     given = [
-        (message.recipient, consent) for message, _, _ in prepared if (consent := message.consent) is not None
+        (message.recipient, consent) for message, *_ in prepared if (consent := message.consent) is not None
     ]
     if given:
         consents.record(tx, campaign.id, given, now=read_clock(tx))

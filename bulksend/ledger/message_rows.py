@@ -42,6 +42,8 @@ class NewMessage(NamedTuple):
     in_quiet_hours: bool = False
     purpose: str | None = None
     """What a one-time code is for; None: its sender stands for it."""
+    body_json: str | None = None
+    """``body`` as JSON, where it is known."""
 
 
 EncryptionPolicy = Callable[[Kind], bool]
@@ -61,12 +63,16 @@ def encrypt_all(kind: Kind) -> bool:
 
 
 class Prepared(NamedTuple):
-    """A message and what can be computed for it without the ledger."""
+    """A message and what can be computed for it before the transaction that stores it."""
 
     message: NewMessage
     payload: bytes | None
     """None where it is to be encrypted: the ciphertext is bound to the id, and the id needs the ledger's clock."""
     fingerprint: bytes
+    row: MessageRow | None = None
+    """The row to insert, where the ledger was asked ahead whom the chunk leaves out."""
+    line: str = ""
+    """The row as COPY reads it."""
 
 
 def prepare(
@@ -78,8 +84,23 @@ def prepare(
     """Compute payloads and fingerprints before the transaction, so that SQLite's other writers wait less."""
     encrypted = encrypts(campaign.kind)
     return [
-        Prepared(message, None if encrypted else clear(message.body), cipher.fingerprint(*identity(message)))
+        Prepared(
+            message,
+            None if encrypted else clear(message.body_json or message.body),
+            cipher.fingerprint(*identity(message)),
+        )
         for message in planned
+    ]
+
+
+def with_rows(
+    campaign: Campaign, prepared: Sequence[Prepared], cipher: Cipher, now: int, left_out: Mapping[int, str]
+) -> list[Prepared]:
+    """The same with the rows of ``message_rows`` and their lines."""
+    rows = message_rows(campaign, prepared, cipher, now, left_out)
+    return [
+        Prepared(message, payload, fingerprint, row, _line(row))
+        for (message, payload, fingerprint, _, _), row in zip(prepared, rows, strict=True)
     ]
 
 
@@ -119,8 +140,8 @@ COLUMN_NAMES = ", ".join([*COLUMNS, *_ZEROS])
 _COPY = f"COPY messages ({COLUMN_NAMES}) FROM STDIN"
 
 
-#: Rows of one statement, or of one piece of a COPY: with one row each, the thread would give up the GIL for every row.
-_ROWS_PER_STATEMENT = 200
+#: Rows of one statement of SQLite, and of one piece of a COPY: after each piece the thread waits for the GIL.
+_ROWS_PER_STATEMENT, _ROWS_PER_PIECE = 200, 1000
 
 
 def message_rows(
@@ -130,8 +151,8 @@ def message_rows(
     kind, campaign_id = campaign.kind.value, campaign.id
     rows: list[MessageRow] = []
     ids = new_ids(len(prepared), now)
-    for n, (id, (message, payload, fingerprint)) in enumerate(zip(ids, prepared, strict=True)):
-        row, key, _, recipient, sender, type, body, _, due_at, expires_at, _, in_quiet_hours, purpose = (
+    for n, (id, (message, payload, fingerprint, _, _)) in enumerate(zip(ids, prepared, strict=True)):
+        row, key, _, recipient, sender, type, body, _, due_at, expires_at, _, in_quiet_hours, purpose, _ = (
             message
         )
         why = left_out.get(n)
@@ -166,8 +187,8 @@ def matches_fingerprint(message: NewMessage, fingerprint: bytes, cipher: Cipher)
     )
 
 
-def insert_rows(tx: Connection, rows: list[MessageRow]) -> None:
-    """Insert rows that the ledger does not have."""
+def insert_rows(tx: Connection, rows: list[MessageRow], lines: Sequence[str] | None = None) -> None:
+    """Insert rows that the ledger does not have. ``lines``: the same as COPY reads them, where they were made ahead."""
     if not rows:
         return
     if tx.dialect.name == "sqlite":
@@ -175,10 +196,9 @@ def insert_rows(tx: Connection, rows: list[MessageRow]) -> None:
             part = rows[start : start + _ROWS_PER_STATEMENT]
             tx.exec_driver_sql(insert_on_sqlite(len(part)), tuple(chain.from_iterable(part)))
     else:
-        pieces = (
-            rows[start : start + _ROWS_PER_STATEMENT] for start in range(0, len(rows), _ROWS_PER_STATEMENT)
-        )
-        copy_in(tx, _COPY, ("".join([_line(row) for row in piece]) for piece in pieces))
+        each = list(map(_line, rows)) if lines is None else lines
+        pieces = (each[start : start + _ROWS_PER_PIECE] for start in range(0, len(each), _ROWS_PER_PIECE))
+        copy_in(tx, _COPY, map("".join, pieces))
 
 
 @cache

@@ -145,6 +145,27 @@ def test_a_person_of_an_earlier_chunk_is_a_duplicate(desk: Any) -> None:
     assert counts(desk, campaign) == (2, 1, 1, 0, 0)
 
 
+def test_of_rows_made_ahead_those_that_are_new_are_stored_as_they_were_made(desk: Any) -> None:
+    campaign = desk.campaign()
+    desk.take(campaign, desk.new_message(1))
+    planned = [
+        desk.new_message(row, recipient=f"4477009{of:05}") for row, of in [(2, 2), (3, 1), (4, 2), (5, 5)]
+    ]
+    prepared = message_rows.prepare(campaign, planned, desk.cipher)
+    made = message_rows.with_rows(campaign, prepared, desk.cipher, 1, {3: "suppressed: asked ahead"})
+    with desk.database.write() as tx:
+        taken = intake.store_chunk(
+            tx, campaign, after_row=1, planned=planned, refused=(), cipher=desk.cipher, prepared=made
+        )
+    assert counts(desk, campaign) == (5, 3, 2, 1, 0)
+    assert taken.ready == [made[0].row.id]
+    kept = [desk.row(made[n].row.id) for n in (0, 3)]
+    assert [(row["row"], row["queued_at"], row["error"]) for row in kept] == [
+        (2, 1, None),
+        (5, 1, "suppressed: asked ahead"),
+    ]
+
+
 def test_a_person_of_another_campaign_is_not_a_duplicate(desk: Any) -> None:
     for _ in range(2):
         taken = desk.take(desk.campaign(), desk.new_message(1, recipient="447700900123"))
