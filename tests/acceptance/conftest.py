@@ -202,17 +202,22 @@ class Site:
         assert report.holds, [f for f in report.findings if f.broken]
 
 
-@pytest.fixture
-def cli_without_ledger(tmp_path: Path, shell: Shell) -> Cli:
-    """Runs ``bulksend …`` in a folder of its own, where its SQLite ledger is still to be made, and without Redis."""
+def cli_in(folder: Path, shell: Shell) -> Cli:
+    """Runs ``bulksend …`` in this folder, which has its SQLite ledger, and without Redis."""
     kept = {**_clean_environ(), "DATABASE_URL": "sqlite:///bulksend.db"}
 
     def run(
         *words: str, columns: int | None = None, typed: str | None = None, **environ: str
     ) -> subprocess.CompletedProcess[str]:
-        return shell.run(words, {**kept, "BULKSEND_ACTOR": "ann", **environ}, tmp_path, columns, typed)
+        return shell.run(words, {**kept, "BULKSEND_ACTOR": "ann", **environ}, folder, columns, typed)
 
     return run
+
+
+@pytest.fixture
+def cli_without_ledger(tmp_path: Path, shell: Shell) -> Cli:
+    """Runs ``bulksend …`` in a folder of its own, where its SQLite ledger is still to be made, and without Redis."""
+    return cli_in(tmp_path, shell)
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import sqlite3
 import time
 from contextlib import closing
@@ -19,7 +20,8 @@ from bulksend.ledger.schema import templates
 from bulksend.ledger.stats import MEASURES
 from bulksend.messaging.outcome import Scope
 from bulksend.operations import exports
-from tests.acceptance.many_commands import Cli, commands
+from tests.acceptance.conftest import cli_in
+from tests.acceptance.many_commands import Cli, Shell, commands
 
 SENDER = "8615000579987"
 NAME = "Spring sale for everyone who bought shoes in Amsterdam in May"
@@ -30,6 +32,7 @@ ERROR = (
 WAMID = "wamid.HBgMNDQ3NzAwOTAwMTIzFQIAERgSM0E1RkQ4QjJBMTY5NzU5RkE2AA=="
 REQUEST = "0f2a9c3e-5b7d-4e21-9a44-8c1d2e3f4a5b"
 COLOUR = re.compile(r"\x1b\[[\d;]*m")
+RAW = re.compile(r"\d\.\d{4,}")
 pytestmark = pytest.mark.timeout(300)
 
 #: Every command that prints a table or a list of names and values. CAMPAIGN, ID, WEBHOOK: those of the ledger.
@@ -109,14 +112,25 @@ def test_every_command_that_prints_a_table_is_looked_at() -> None:
     assert set(commands()) - NO_TABLE == looked_at
 
 
-@pytest.fixture
-def ids(cli: Cli, tmp_path: Path) -> dict[str, str]:
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> Path:
+    """With the ledger that all tests read."""
+    made = tmp_path_factory.mktemp("tables")
+    shutil.copyfile(sqlite_template, made / "bulksend.db")
+    return made
+
+
+@pytest.fixture(scope="module")
+def cli(folder: Path, shell: Shell) -> Cli:
+    return cli_in(folder, shell)
+
+
+@pytest.fixture(scope="module")
+def ids(cli: Cli, folder: Path) -> dict[str, str]:
     """A ledger with long values in it; the ids by what stands for them above."""
-    (tmp_path / "people.csv").write_text(
-        "to,name\n447700900001,Ann\n447700900002,Bob\n12,\n", encoding="utf-8"
-    )
-    (tmp_path / "bad.csv").write_text("to,name\n" + "0044 77 nobody,Ann\n" * 3 + "447700900009,Zoe\n")
-    (tmp_path / "content.json").write_text('{"body": "Hello {{name}}, our spring sale begins"}')
+    (folder / "people.csv").write_text("to,name\n447700900001,Ann\n447700900002,Bob\n12,\n", encoding="utf-8")
+    (folder / "bad.csv").write_text("to,name\n" + "0044 77 nobody,Ann\n" * 3 + "447700900009,Zoe\n")
+    (folder / "content.json").write_text('{"body": "Hello {{name}}, our spring sale begins"}')
     sent = cli(
         *("send", "people.csv", "--sender", SENDER, "--type", "text", "--content", "content.json"),
         *("--kind", "marketing", "--name", NAME, "--timezone", "Europe/London", "--json"),
@@ -131,7 +145,7 @@ def ids(cli: Cli, tmp_path: Path) -> dict[str, str]:
     assert cli("tokens", "add", "--name", NAME, "--ips", "203.0.113.0/24,198.51.100.7").returncode == 0
     added = cli("webhooks", "add", "https://hooks.shop.example/bulksend", "--json")
     webhook = json.loads(added.stdout)["id"]
-    with sqlite3.connect(tmp_path / "bulksend.db") as ledger:
+    with sqlite3.connect(folder / "bulksend.db") as ledger:
         found = [id for (id,) in ledger.execute("SELECT id FROM messages ORDER BY id")]
         ledger.execute(
             "UPDATE messages SET status = 'unknown', attempts = 1, message_id = ?, request_id = ?, error = ?,"
@@ -166,7 +180,7 @@ def ids(cli: Cli, tmp_path: Path) -> dict[str, str]:
         "category": "MARKETING",
     }
     template |= {"quality": "YELLOW", "rejected_reason": ERROR, "changed_at": 1_899_795_600_000}
-    with closing(Database(f"sqlite:///{tmp_path}/bulksend.db")) as database, database.write() as tx:
+    with closing(Database(f"sqlite:///{folder}/bulksend.db")) as database, database.write() as tx:
         stats.add(tx, [{**hour, "country": "GB", "code": "131047"}])
         tx.execute(insert(templates).values(template))
         export = {"format": "parquet", "campaign": None, "query": {}, "refused": False, "masked": True}
@@ -188,15 +202,18 @@ def words_of(line: str, ids: dict[str, str]) -> list[str]:
     return [ids.get(word, word) for word in line.split()]
 
 
-@pytest.mark.parametrize("width", [60, 80, 120])
-def test_on_a_terminal_every_table_fits_and_breaks_no_word(cli: Cli, ids: dict[str, str], width: int) -> None:
+def test_on_a_terminal_every_table_fits_and_breaks_no_word_and_no_raw_float_is_shown(
+    cli: Cli, ids: dict[str, str]
+) -> None:
     for name, line in COMMANDS.items():
         wide = words_in(cli(*words_of(line, ids), columns=4000).stdout)
-        narrow = cli(*words_of(line, ids), columns=width).stdout
-        too_long = [each for each in re.sub(COLOUR, "", narrow).splitlines() if cell_len(each) > width]
-        assert not too_long, f"{name} at {width}:\n{narrow}"
-        broken = {word for word in words_in(narrow) - wide if len(word) < 30 and word not in WAMID}
-        assert not broken, f"{name} at {width}: {broken}\n{narrow}"
+        for width in (60, 80, 120):
+            narrow = cli(*words_of(line, ids), columns=width).stdout
+            too_long = [each for each in re.sub(COLOUR, "", narrow).splitlines() if cell_len(each) > width]
+            assert not too_long, f"{name} at {width}:\n{narrow}"
+            broken = {word for word in words_in(narrow) - wide if len(word) < 30 and word not in WAMID}
+            assert not broken, f"{name} at {width}: {broken}\n{narrow}"
+            assert not RAW.search(narrow), name
 
 
 def words_in(said: str) -> set[str]:
@@ -225,23 +242,20 @@ def test_times_are_those_of_the_campaigns_zone_which_is_said_once(cli: Cli, ids:
     assert found.count("Asia/Tokyo") == 1
 
 
-def test_what_is_piped_is_a_row_a_line_without_padding_colour_or_boxes(cli: Cli, ids: dict[str, str]) -> None:
+def test_what_is_piped_is_a_row_a_line_without_padding_colour_boxes_or_raw_floats(
+    cli: Cli, ids: dict[str, str]
+) -> None:
     for name, line in COMMANDS.items():
         done = cli(*words_of(line, ids), FORCE_COLOR="1")
         assert "\x1b" not in done.stdout, name
         assert not re.search(r"[─━│┃]|\S {2,}| \n", done.stdout), f"{name}:\n{done.stdout}"
+        assert not RAW.search(done.stdout), name
     found = [row.split("\t") for row in cli("messages", "find").stdout.splitlines()]
     assert found[0] == ["id", "to", "status", "campaign", "attempts", "message_id", "queued_at", "error"]
     assert [len(row) for row in found] == [8, 8, 8]
     assert (found[-1][0], found[-1][3]) == (ids["ID"], NAME)
     assert found[-1][6].startswith("2030-03-15T09:00:00.000+00:00")
     assert found[-1][7] == ERROR
-
-
-def test_no_raw_float_is_shown(cli: Cli, ids: dict[str, str]) -> None:
-    for line in COMMANDS.values():
-        for columns in (80, None):
-            assert not re.search(r"\d\.\d{4,}", cli(*words_of(line, ids), columns=columns).stdout), line
 
 
 def test_find_says_when_at_80(cli: Cli, ids: dict[str, str]) -> None:
