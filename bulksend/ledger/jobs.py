@@ -89,7 +89,10 @@ def newest(
 
 
 def claim(tx: Connection, kind: str, lease_ms: int) -> Job | None:
-    """The oldest job of a kind that no run has, now under a new lease; None where there is none."""
+    """The oldest job of a kind that no run has, now under a new lease; None where there is none.
+
+    The run counts from ``begin`` on: a claim whose answer is lost has begun nothing.
+    """
     now = read_clock(tx)
     oldest = (
         select(jobs)
@@ -103,12 +106,16 @@ def claim(tx: Connection, kind: str, lease_ms: int) -> Job | None:
     while (row := tx.execute(oldest).mappings().one_or_none()) is not None:
         if row["runs"] < MAX_RUNS:
             begun = {"status": RUNNING, "owner": new_id(), "lease_until": now + lease_ms, "rows_done": 0}
-            begun["runs"] = row["runs"] + 1
             tx.execute(update(jobs).where(jobs.c.id == row["id"]).values(begun))
-            return _made(**{**row, **begun})
+            return _made(**{**row, **begun, "runs": row["runs"] + 1})
         error = f"it was begun {MAX_RUNS} times and never ended; the log of `serve` says why"
         tx.execute(_ending(update(jobs).where(jobs.c.id == row["id"]), now, status=FAILED, error=error))
     return None
+
+
+def begin(tx: Connection, job: Job) -> bool:
+    """Count the run that a claim gave; returns whether it still has the job. It can be repeated."""
+    return tx.execute(_held(job).values(runs=job.runs)).rowcount == 1
 
 
 def renew(tx: Connection, job: Job, lease_ms: int, rows_done: int, rows_total: int | None) -> bool:

@@ -154,6 +154,8 @@ class JobRunner:
 
     def _do(self, run: Run) -> None:
         job = run.job
+        if not self._database.retrying(lambda tx: jobs.begin(tx, job)):
+            return
         log.info("job_begun", job=job.id, kind=job.kind, run=job.runs)
         try:
             with self._database.translated_errors():

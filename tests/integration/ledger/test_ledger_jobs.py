@@ -18,6 +18,8 @@ def a_job(desk: Desk, kind: str = "export") -> str:
 
 def claim(desk: Desk) -> Job | None:
     job: Job | None = desk.write(jobs.claim, "export", LEASE_MS)
+    if job is not None:
+        assert desk.write(jobs.begin, job)
     return job
 
 
@@ -71,6 +73,24 @@ def test_a_job_that_kills_every_run_fails(desk: Desk) -> None:
     failed: Job = desk.read(jobs.get, id, "export")
     assert failed.status == "failed"
     assert "5 times" in str(failed.error)
+
+
+def test_a_claim_whose_answer_is_lost_is_no_run(desk: Desk) -> None:
+    id = a_job(desk)
+    for _ in range(jobs.MAX_RUNS + 1):
+        assert desk.write(jobs.claim, "export", LEASE_MS).id == id
+        lapse(desk)
+    run = claim(desk)
+    assert run is not None
+    assert (run.id, run.runs) == (id, 1)
+
+
+def test_a_run_that_has_lost_its_job_does_not_begin(desk: Desk) -> None:
+    a_job(desk)
+    late: Job = desk.write(jobs.claim, "export", LEASE_MS)
+    lapse(desk)
+    assert claim(desk) is not None
+    assert not desk.write(jobs.begin, late)
 
 
 def test_a_job_is_deleted_a_day_after_its_end(desk: Desk) -> None:
