@@ -16,7 +16,8 @@ from tests.faults.installation import ROOT
 PRODUCT = ("bulksend", "producer", "worker", "notifier", "ops", "migrations")
 #: All that the bench takes from the product: to start it, to feed it, and to read what it wrote down.
 BENCH_MAY = {
-    "bulksend.broker": {"batches", "job_ids", "make_app", "publish"},
+    "bulksend.broker": {"batches", "job_ids", "publish"},
+    "bulksend.broker.app": {"make_app"},
     "bulksend.errors": {"TooLate"},
     "bulksend.failpoints": {"STEPS"},
     "bulksend.client": {"ApiError", "ApiRefused", "Client", "Retries"},
