@@ -18,12 +18,11 @@ into .bench, from the package registries.
     go, written ahead       the same with a row before each POST
     taskiq          a task a message, aiohttp, psycopg's async pool, one INSERT after each POST
     celery          a task a message on threads, httpx, one INSERT after each POST
-    ceiling         a bare loop of our vendor client; and of pyreqwest, a client written in Rust
+    ceiling         a bare loop of our vendor client
 """
 
 from __future__ import annotations
 
-import os
 import shutil
 import statistics
 import subprocess
@@ -171,19 +170,7 @@ def bare(_workers: int, concurrency: int, messages: int) -> Figure:
         made = event_loop.run(
             rate(ours(SocketTransport(url, connections=concurrency)), concurrency, messages / 4000)
         )
-    return Figure("ceiling, ours", concurrency, made[0], {"worker": made[1]})
-
-
-def rust(_workers: int, concurrency: int, messages: int) -> Figure:
-    """A client written in Rust, alone: POSTs the same bytes again and again."""
-    with vendor() as at:
-        said = subprocess.run(  # noqa: S603
-            [str(FOLDER / "venv" / "bin" / "python"), str(PEERS / "ceiling.py"), at.url, str(concurrency),
-             str(messages / 4000)],
-            env=os.environ | {"VENDOR_URL": at.url, "PG_URL": "", "REDIS_URL": "redis://127.0.0.1:1"},
-            check=True, capture_output=True, text=True,
-        ).stdout.split()  # fmt: skip
-    return Figure("ceiling, pyreqwest", concurrency, float(said[0]), {"worker": float(said[1])})
+    return Figure("ceiling", concurrency, made[0], {"worker": made[1]})
 
 
 def contenders(scale: float) -> list[Contender]:
@@ -208,8 +195,7 @@ def contenders(scale: float) -> list[Contender]:
         *found,
         Contender("taskiq", {1: (200, 400), 2: (200,)}, many(10_000), taskiq),
         Contender("celery", {1: (20, 100), 2: (20, 50)}, many(3_000), celery),
-        Contender("ceiling, ours", {1: (200, 400, 800)}, many(20_000), bare),
-        Contender("ceiling, pyreqwest", {1: (200, 400, 800)}, many(20_000), rust),
+        Contender("ceiling", {1: (200, 400, 800)}, many(20_000), bare),
     ]
 
 
@@ -272,18 +258,9 @@ def contest(rounds: int, scale: float, only: Sequence[str] = ()) -> list[Figure]
                 continue
             for workers, concurrencies in contender.concurrencies.items():
                 for concurrency in concurrencies:
-                    figures.append(_run(contender, workers, concurrency))
+                    figures.append(contender.run(workers, concurrency, contender.messages))
                     say(f"round {number}: {_line(figures[-1])}")
     return figures
-
-
-def _run(contender: Contender, workers: int, concurrency: int) -> Figure:
-    try:
-        return contender.run(workers, concurrency, contender.messages)
-    except subprocess.CalledProcessError as error:
-        # Seen once: a client of others that aborts at its end. It has one more try.
-        say(f"{contender.name} {workers} × {concurrency} broke ({error.returncode}), once more")
-        return contender.run(workers, concurrency, contender.messages)
 
 
 def _line(of: Figure) -> str:
