@@ -5,7 +5,7 @@
 Contenders take turns. Each has a PostgreSQL and a Valkey of its own that nothing else uses meanwhile, finds its jobs
 waiting, renders, signs, POSTs to a vendor that answers after 50 ms, and stores the result. The time runs from the
 first POST at the vendor to the last result in the database, and so does the CPU: no start is counted. Each
-runs at several concurrencies, what computes on one core as two processes too; its best counts.
+runs at several concurrencies, and those that use one core also as two processes; its best counts.
 A round takes about seven minutes on an otherwise idle machine. The first run installs what the others need
 into .bench, from the package registries.
 

@@ -36,7 +36,7 @@ SUPPRESSED = 100_000
 FIRST = 20_000_000
 #: Bytes and rows that the peers write at once.
 BLOCK, PIECE = 2**18, 10_000
-#: Not that of the message before it: a file of people who may have the same message already is read once more, first.
+#: Another text than that of the first message: a file whose people may already have its text is read twice.
 TEXT = {"body": f"{CONTENT['body']} Thank you."}
 #: How often its memory is looked at.
 LOOK_S = 0.2

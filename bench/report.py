@@ -115,7 +115,7 @@ in MB.
 Ours claims, writes ahead, asks for permits, checks pauses and suppressions again, fences and settles; the other
 contenders make one INSERT after each POST and would send twice or lose whatever a crash catches, but for those written
 ahead, which write a row before each POST as well, and still know no limits, pauses or fencing. A worker in Go computes
-on all cores at once, a worker of the others mostly on one: those run as two processes too.
+on all cores at once, a worker of the others mostly on one: these also run as two processes.
 
 Each one's best of the same round, by its rate; the median of {rounds}. All parts are worker, database, broker and
 relay.

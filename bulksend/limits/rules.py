@@ -38,7 +38,7 @@ SAME_START_MS = 2000.0
 #: If Redis's clock went back by more than this, slices in the future are not valid any more: the limiter starts again.
 CLOCK_BACK_MS = 1000.0
 
-#: One token in this many is kept for codes; at low rates one in CODES_SLICES slices, at most every second one. A code
+#: One token in this many is kept for codes; at low rates one in CODES_SLICES slices, at most every second token. A code
 #: finds a slice soon although a blast uses the whole rate of its sender. One in BULK_EVERY is kept for marketing, which
 #: a flood of codes would hold up.
 CODES_EVERY, CODES_SLICES, BULK_EVERY = 8, 2, 20

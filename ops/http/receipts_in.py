@@ -33,7 +33,7 @@ REMEMBERED_S = 0.5
 _READ_AGAIN_S = REMEMBERED_S / 2
 #: A request waits this long for the ledger to read the tokens; after that the ones in memory count.
 _TOKENS_S = 0.5
-#: The same before any tokens are in memory, since without them no receipt can be taken.
+#: A request waits this long while no tokens are in memory: without them no receipt can be taken.
 _FIRST_TOKENS_S = 10.0
 #: Headers that may help to read a body, or to prove its sender later.
 _KEPT = frozenset({b"content-type", b"content-encoding", b"user-agent"})
@@ -65,7 +65,7 @@ class ReceiptsIn:
         token = scope["path"][len(PREFIX) :]
         ring = await self._tokens.current()
         if ring is None:
-            await _answer(send, 503, _problem(503, "the ledger has not told its tokens yet; repeat it"))
+            await _answer(send, 503, _problem(503, "the tokens could not be read yet; repeat it"))
             return
         id = ring.id_of(token, (scope.get("client") or ("",))[0])
         if id is None:
@@ -118,7 +118,7 @@ class _Tokens:
         self._is_slow = False
 
     async def current(self) -> TokenRing | None:
-        """Those of now; the ones in memory while the ledger does not answer, None before it has answered once."""
+        """Those of now; the ones in memory while the ledger does not answer; None until a first read has succeeded."""
         age = self._steady() - self._read_at
         if age >= _READ_AGAIN_S:
             if self._reading is None:

@@ -129,7 +129,7 @@ def cli(folder: Path, shell: Shell) -> Cli:
 def ids(cli: Cli, folder: Path) -> dict[str, str]:
     """A ledger with long values in it; the ids by what stands for them above."""
     (folder / "people.csv").write_text("to,name\n447700900001,Ann\n447700900002,Bob\n12,\n", encoding="utf-8")
-    (folder / "bad.csv").write_text("to,name\n" + "0044 77 nobody,Ann\n" * 3 + "447700900009,Zoe\n")
+    (folder / "bad.csv").write_text("to,name\n" + "0044 77 letters,Ann\n" * 3 + "447700900009,Zoe\n")
     (folder / "content.json").write_text('{"body": "Hello {{name}}, our spring sale begins"}')
     sent = cli(
         *("send", "people.csv", "--sender", SENDER, "--type", "text", "--content", "content.json"),

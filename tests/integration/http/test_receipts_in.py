@@ -104,7 +104,7 @@ def test_tokens_are_as_old_as_the_begin_of_their_read() -> None:
 
 
 @ON_ONE_DATABASE
-def test_before_the_ledger_has_told_its_tokens_a_receipt_is_to_be_repeated(api: Any, token: str) -> None:
+def test_before_the_tokens_have_been_read_a_receipt_is_to_be_repeated(api: Any, token: str) -> None:
     """404 is an answer about the token, and nothing in memory can give one yet."""
     now, is_down, statuses = [0.0], [True], []
 
