@@ -112,7 +112,7 @@ class DiskFailed:
 
 
 class Swallowed:
-    """The line takes everything and brings nothing; nobody is told."""
+    """The line takes everything and brings nothing, without an error."""
 
     def begin(self, at: Behind) -> None:
         at.link.swallow(Way.UP, Way.DOWN)

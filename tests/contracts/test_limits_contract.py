@@ -546,7 +546,7 @@ def test_a_pause_holds_at_once_until_it_is_resumed(world: World, scope: Scope, i
     assert len(begins_of(world.ask(world.message()))) == 1
 
 
-def test_a_pause_of_the_account_holds_everybody(world: World) -> None:
+def test_a_pause_of_the_account_holds_every_sender(world: World) -> None:
     account = account_of(world)
     world.permits.pause(Scope.ACCOUNT, account)
     answers = world.ask(world.message(), world.message(Kind.OTP, sender=OTHER_SENDER, campaign="codes"))
@@ -640,9 +640,7 @@ def test_the_second_outage_in_a_row_opens_the_breaker_for_two_seconds(world: Wor
     assert world.ask(world.message()) == (Wait(Gate.OUTAGE, world.now + 2000),)
 
 
-def test_whoever_asks_is_told_when_the_breaker_opened_so_that_older_permits_are_not_used(
-    world: World,
-) -> None:
+def test_an_answer_says_when_the_breaker_opened_so_that_older_permits_are_not_used(world: World) -> None:
     assert world.permits.ask([world.message()], lead_ms=0).opened_ms is None
     world.permits.report(outages=2)
     opened = world.now
@@ -652,7 +650,7 @@ def test_whoever_asks_is_told_when_the_breaker_opened_so_that_older_permits_are_
     assert world.permits.ask([], lead_ms=0).opened_ms is None
 
 
-def test_a_success_in_between_begins_the_count_anew(world: World) -> None:
+def test_a_success_in_between_restarts_the_count(world: World) -> None:
     world.permits.report(outages=1)
     world.permits.report(successes=1)
     world.permits.report(outages=1)
@@ -820,7 +818,7 @@ def test_a_pause_given_while_cold_holds_after_the_restore(world: World) -> None:
     assert gates_of(world.ask(world.message())) == [Gate.CAMPAIGN_PAUSED]
 
 
-def test_a_clock_that_goes_back_begins_anew_instead_of_waiting_for_it(world: World) -> None:
+def test_a_clock_that_goes_back_starts_over_instead_of_waiting_for_it(world: World) -> None:
     world.ask(*(world.message() for _ in range(20)))
     world.advance(-3_600_000)
     grant = world.permits.ask([world.message()], lead_ms=0)

@@ -1117,7 +1117,7 @@ def test_a_connection_that_was_idle_for_too_long_is_not_used_again(make: MakeTra
     event_loop.run(run())
 
 
-def test_a_connection_is_made_anew_once_it_is_old_and_never_in_the_middle_of_a_post(
+def test_a_connection_is_replaced_once_it_is_old_and_never_in_the_middle_of_a_post(
     make: MakeTransport,
 ) -> None:
     """The vendor's name may have another address by then."""

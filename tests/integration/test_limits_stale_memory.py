@@ -151,7 +151,7 @@ def test_a_primary_that_took_back_the_memory_of_its_stale_replica_is_found_out_b
     begins_cold_and_far_from(old, one)
 
 
-def test_epochs_grow_from_one_memory_to_the_next_so_that_a_fleet_begins_anew_only_once(
+def test_epochs_grow_from_one_memory_to_the_next_so_that_a_fleet_starts_over_only_once(
     servers: tuple[Server, Server],
 ) -> None:
     primary, replica = servers

@@ -265,7 +265,7 @@ def test_what_must_survive_lies_in_volumes_with_names() -> None:
     assert OURS["serve"]["volumes"] == ["serve:/var/lib/bulksend"]
 
 
-def test_the_rehearsal_vendor_sees_nobodys_keys() -> None:
+def test_the_rehearsal_vendor_sees_no_keys() -> None:
     assert OURS["simulator"]["env_file"] == []
     assert "environment" not in OURS["simulator"]
 
@@ -295,7 +295,7 @@ def _wheel_section() -> str:
     )
 
 
-def test_the_image_installs_only_what_the_lock_pins_and_runs_as_nobody_special() -> None:
+def test_the_image_installs_only_what_the_lock_pins_and_runs_without_privileges() -> None:
     assert "--require-hashes -r /tmp/requirements.lock" in DOCKERFILE
     users = re.findall(r"(?m)^USER (\S+)$", DOCKERFILE)
     assert users == ["bulksend"]

@@ -119,7 +119,7 @@ def test_no_file_names_the_host_of_a_package_registry() -> None:
     assert not lines_with(re.compile("|".join(re.escape(host) for host in HOSTS)))
 
 
-def test_no_file_names_a_path_of_somebodys_machine() -> None:
+def test_no_file_names_a_path_of_a_developers_machine() -> None:
     assert not [line for pattern in MACHINE_PATHS for line in lines_with(pattern, besides=("Dockerfile",))]
 
 

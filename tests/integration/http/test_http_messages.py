@@ -337,7 +337,7 @@ def test_a_viewer_sees_no_number_and_no_content(api: Any) -> None:
 
 
 @ON_ONE_DATABASE
-def test_a_code_is_shown_to_nobody(api: Any) -> None:
+def test_a_code_is_never_shown(api: Any) -> None:
     id = api.post("/v1/messages", code()).json()["id"]
     assert "123456" not in api.get(f"/v1/messages/{id}", Role.ADMIN).text
 

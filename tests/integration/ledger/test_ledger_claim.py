@@ -82,7 +82,7 @@ def test_the_longest_due_comes_first(desk: Any) -> None:
     assert [m.id for m in desk.claim(desk.lease(), [late, early])] == [early, late]
 
 
-def test_ids_that_nobody_knows_are_no_error(desk: Any) -> None:
+def test_unknown_ids_are_no_error(desk: Any) -> None:
     assert desk.claim(desk.lease(), [new_id()]) == []
     assert desk.claim(desk.lease(), []) == []
 
@@ -178,10 +178,10 @@ def test_giving_back_never_makes_a_message_due_sooner(desk: Any) -> None:
     due_at = desk.row(id)["due_at"]
     desk.claim(lease, [id])
     desk.write(release, [Release(id, due_at - 5, None, None)], lease=lease)
-    assert desk.row(id)["due_at"] == due_at + 1  # a job anew for the relay
+    assert desk.row(id)["due_at"] == due_at + 1  # a job for the relay again
 
 
-def test_nobody_gives_back_what_another_holds_or_what_is_being_sent(desk: Any) -> None:
+def test_what_another_holds_or_what_is_being_sent_is_not_given_back(desk: Any) -> None:
     held, going = desk.queued(n=2)
     lease = desk.lease()
     desk.claim(lease, [held])

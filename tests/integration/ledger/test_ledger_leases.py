@@ -187,7 +187,7 @@ def test_a_message_that_every_worker_dies_of_is_taken_out_of_the_queue(desk: Any
     assert desk.broken() == {}
 
 
-def test_leases_that_lapse_blame_nobody_however_often(desk: Any) -> None:
+def test_leases_that_lapse_blame_no_message_however_often(desk: Any) -> None:
     # The ledger may have been out of a living worker's reach.
     (id,) = desk.queued()
     for _ in range(10):
@@ -282,7 +282,7 @@ def test_kills_without_end_never_fail_a_message_that_was_not_being_rendered(desk
     assert (desk.status(id), desk.row(id)["strikes"]) == ("queued", 0)
 
 
-def test_what_comes_back_is_a_job_anew_for_the_relay(desk: Any) -> None:
+def test_what_comes_back_is_a_job_for_the_relay_again(desk: Any) -> None:
     ids = desk.queued(n=2)
     before = [desk.row(id)["due_at"] for id in ids]
     lease = desk.lease()

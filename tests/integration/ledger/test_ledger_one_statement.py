@@ -62,7 +62,7 @@ OBSTACLES: dict[str, Callable[[Desk, str], object]] = {
 
 
 @pytest.mark.parametrize("obstacle", OBSTACLES)
-def test_where_something_may_stand_in_the_way_of_one_nobody_is_opened(desk: Desk, obstacle: str) -> None:
+def test_where_something_may_stand_in_the_way_of_one_none_is_opened(desk: Desk, obstacle: str) -> None:
     desk.write(senders.register, SENDER, rate=80.0)
     ids, lease = desk.queued(n=3), desk.lease()
     claimed = desk.claim(lease, ids)
@@ -71,7 +71,7 @@ def test_where_something_may_stand_in_the_way_of_one_nobody_is_opened(desk: Desk
     assert [desk.attempts(id) for id in ids] == [[], [], []]
 
 
-def test_another_senders_pause_stands_in_nobodys_way(desk: Desk) -> None:
+def test_another_senders_pause_stands_in_no_messages_way(desk: Desk) -> None:
     for phone in (SENDER, "15550100199"):
         desk.write(senders.register, phone, rate=80.0)
     desk.write(pauses.pause_sender, "15550100199", actor=ACTOR, why="complaints")

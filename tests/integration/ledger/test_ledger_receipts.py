@@ -72,7 +72,7 @@ def test_a_hundred_replays_are_one_receipt(desk: Any) -> None:
     assert desk.status(id) == "delivered"
 
 
-def test_one_for_a_message_nobody_knows_is_kept_and_moves_nothing(desk: Any) -> None:
+def test_one_for_an_unknown_message_is_kept_and_moves_nothing(desk: Any) -> None:
     id = accepted(desk)
     assert desk.receive(Receipt("mid-of-somebody-else", "failed", 5)) == 1
     assert desk.status(id) == "accepted"

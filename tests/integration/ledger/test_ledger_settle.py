@@ -237,9 +237,7 @@ def test_what_waits_again_by_late_truth_opens_its_finished_campaign_again(desk: 
     assert desk.broken() == {}
 
 
-def test_a_code_wiped_by_a_rescue_waits_again_when_whoever_has_it_in_hand_knows_that_it_was_not_sent(
-    desk: Any,
-) -> None:
+def test_a_code_wiped_by_a_rescue_waits_again_when_its_worker_knows_that_it_was_not_sent(desk: Any) -> None:
     id, opening = rescued(desk, Kind.OTP)
     assert desk.payload(id) is None
     desk.settle(opening, NOT_SENT, payload=opening.message.payload)
@@ -265,9 +263,7 @@ def test_a_code_that_a_person_has_settled_is_not_brought_back(desk: Any) -> None
     assert desk.broken() == {}
 
 
-def test_a_code_wiped_by_a_rescue_of_which_nobody_has_the_content_fails_when_it_turns_out_not_sent(
-    desk: Any,
-) -> None:
+def test_a_code_wiped_by_a_rescue_whose_content_is_gone_fails_when_it_turns_out_not_sent(desk: Any) -> None:
     id, opening = rescued(desk, Kind.OTP)
     desk.settle(opening, NOT_SENT)
     row = desk.row(id)

@@ -96,7 +96,7 @@ def the_receipts(desk: Any, openings: list[Any]) -> Callable[[], None]:
 
 
 @pytest.mark.parametrize("as_", ["accepted", "failed", "resend"])
-def test_whoever_is_first_the_vendors_word_is_the_last(desk: Any, as_: str) -> None:
+def test_in_either_order_the_vendors_word_is_the_last(desk: Any, as_: str) -> None:
     openings = lost_with_their_worker(desk)
     ids = [o.message.id for o in openings]
     settled: list[str] = []

@@ -178,7 +178,7 @@ def test_new_keys_of_the_issuer_are_read_at_once(browser: Browser, issuer: FakeI
     assert "GET /keys" not in issuer.seen, "they are known now"
 
 
-def test_a_withdrawn_key_signs_nobody_in_once_the_keys_were_read_again(
+def test_a_withdrawn_key_signs_no_person_in_once_the_keys_were_read_again(
     browser: Browser, issuer: FakeIssuer
 ) -> None:
     withdrawn = issuer.keys[0]
@@ -288,7 +288,7 @@ def test_a_token_for_several_or_of_a_clock_that_is_a_little_off_is_taken(
     assert browser.user is not None
 
 
-def test_an_answer_that_another_browser_began_signs_nobody_in(
+def test_an_answer_that_another_browser_began_is_refused(
     web: Web, browser: Browser, issuer: FakeIssuer
 ) -> None:
     """Else an attacker has a person act in the attacker's name."""

@@ -363,7 +363,7 @@ def test_a_time_to_live_counts_from_the_due_time_and_a_rows_own_wins() -> None:
     assert planned({"ttl": datetime.timedelta(minutes=2)}).expires_at_ms == NOW + 2 * MINUTE
 
 
-def test_a_one_time_code_lives_ten_minutes_where_nobody_says_otherwise() -> None:
+def test_a_one_time_code_lives_ten_minutes_by_default() -> None:
     assert planned({}, kind=Kind.OTP).expires_at_ms == NOW + 10 * MINUTE
     assert planned({}, kind=Kind.OTP, ttl_ms=MINUTE).expires_at_ms == NOW + MINUTE
     assert planned({}, kind=Kind.UTILITY).expires_at_ms is None

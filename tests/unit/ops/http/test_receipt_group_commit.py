@@ -83,7 +83,9 @@ def test_while_the_ledger_is_away_the_spool_has_them_and_afterwards_the_ledger_o
     assert ledger.bodies == numbers(3)
 
 
-def test_a_ledger_that_does_not_answer_in_time_delays_nobody_and_stores_nothing_twice(tmp_path: Path) -> None:
+def test_a_ledger_that_does_not_answer_in_time_delays_no_caller_and_stores_nothing_twice(
+    tmp_path: Path,
+) -> None:
     ledger = Ledger()
     ledger.free.clear()
     with commit(ledger, tmp_path) as group:
