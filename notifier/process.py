@@ -69,7 +69,7 @@ class Notifier:
             listen(registry, of.metrics_port, of.metrics_host)
         return cls(
             bootstrap.database(of, by_key=True),
-            bootstrap.reading_cipher(of),
+            bootstrap.cipher(of),
             SendingRules(allowed=of.webhook_networks(), concurrency=of.webhooks_concurrency),
             metrics=WebhookMetrics(registry),
         )

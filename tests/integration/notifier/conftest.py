@@ -27,9 +27,9 @@ PATIENCE_S = 60.0
 class PostOffice:
     """Short names for what a test does with webhooks."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, cipher: Cipher | None = None) -> None:
         self.database = database
-        self.cipher = Cipher([b"k" * 32])
+        self.cipher = cipher or Cipher([b"k" * 32])
 
     def add(self, url: str, *events: str, numbers: bool = False) -> dict[str, Any]:
         return webhooks.add(

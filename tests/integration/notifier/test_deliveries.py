@@ -12,12 +12,15 @@ from typing import Any
 import pytest
 from standardwebhooks.webhooks import Webhook
 
+from bulksend import bootstrap
 from bulksend.ledger import webhook_deliveries
 from bulksend.ledger.encryption import Cipher
 from bulksend.metrics import WebhookMetrics, process_registry
 from bulksend.operations import webhooks
+from bulksend.settings import Settings
+from notifier import Notifier
 from tests.contracts.test_vendor_client_contract import make_certificate
-from tests.integration.notifier.conftest import LOCAL, PostOffice
+from tests.integration.notifier.conftest import LOCAL, PATIENCE_S, PostOffice
 from tests.receiver import Request, receiving
 
 #: For what does not hang on the ledger.
@@ -39,6 +42,31 @@ def test_an_event_is_delivered_once_and_a_foreign_client_verifies_it(post_office
     assert delivery["id"] == request.id
     assert (delivery["attempts"], delivery["http_status"], delivery["error"]) == (1, 200, None)
     assert len(receiver.requests) == 1
+
+
+def test_a_notifier_that_starts_before_there_is_a_key_sends_what_is_sealed_later(tmp_path: Path) -> None:
+    """As `bulksend up` starts it in a new folder, beside the process that makes the key file."""
+    of = Settings.from_env(
+        {
+            "DATABASE_URL": f"sqlite:///{tmp_path / 'ledger.db'}",
+            "BULKSEND_WEBHOOKS_ALLOW_PRIVATE": "127.0.0.0/8",
+        }
+    )
+    database = bootstrap.checked_database(of)
+    notifier, stop = Notifier.from_settings(of), threading.Event()
+    running = threading.Thread(target=notifier.run, args=(stop,))
+    running.start()
+    office = PostOffice(database, bootstrap.cipher(of))
+    with receiving() as receiver:
+        made = office.add(receiver.url)
+        office.happen()
+        try:
+            (delivery,) = office.until(made["id"], "delivered", 1)
+        finally:
+            stop.set()
+            running.join(PATIENCE_S)
+            database.close()
+    assert delivery["attempts"] == 1
 
 
 def test_an_event_reaches_a_quick_endpoint_well_within_a_second(post_office: PostOffice) -> None:
