@@ -6,10 +6,12 @@ Its addresses are all that are not the API's, see ``ops.http.faces``.
 from __future__ import annotations
 
 import pkgutil
+from collections.abc import Sequence
 from importlib import import_module
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.routing import APIRoute
+from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bulksend.errors import AccessDenied
@@ -61,7 +63,7 @@ def create_console(services: Services) -> FastAPI:
         routes=pages,
     )
     problems.install(app)
-    app.add_middleware(_OurPagesOnly)
+    app.add_middleware(_OurPagesOnly, pages=pages)
     app.add_middleware(Crashes, answer=problems.crashed)
     paths = {route.path for route in pages if isinstance(route, APIRoute)}
     menu = [(path, key, role.value, daily) for path, key, role, daily in MENU if path in paths]
@@ -70,13 +72,17 @@ def create_console(services: Services) -> FastAPI:
 
 
 class _OurPagesOnly:
-    """ASGI middleware: a request that may change something comes from a page of ours."""
+    """ASGI middleware: a request that may change something comes from a page of ours.
 
-    def __init__(self, app: ASGIApp) -> None:
+    An address that there is not changes nothing: a program with a mistyped one is told so.
+    """
+
+    def __init__(self, app: ASGIApp, pages: Sequence[BaseRoute]) -> None:
         self._app = app
+        self._pages = pages
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["method"] not in csrf.SAFE_METHODS:
+        if scope["type"] == "http" and scope["method"] not in csrf.SAFE_METHODS and self._is_page(scope):
             request = Request(scope)
             try:
                 csrf.check_origin(request)
@@ -84,3 +90,6 @@ class _OurPagesOnly:
                 await problems.answer(request, error)(scope, receive, send)
                 return
         await self._app(scope, receive, send)
+
+    def _is_page(self, scope: Scope) -> bool:
+        return any(page.matches(scope)[0] is not Match.NONE for page in self._pages)

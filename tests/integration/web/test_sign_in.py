@@ -197,6 +197,13 @@ def test_a_form_of_another_site_is_refused(web: Web) -> None:
             assert web.post(path, headers=headers).status_code == 403, headers
 
 
+@pytest.mark.parametrize("path", ["/v2/messages", "//v1/messages", "/message"])
+def test_a_program_with_a_mistyped_address_is_told_that_there_is_none(web: Web, path: str) -> None:
+    answer = web.api.client.post(f"https://testserver{path}", json={})
+    assert answer.status_code == 404, answer.text
+    assert "there is no such address" in answer.json()["detail"]
+
+
 @pytest.mark.parametrize("token", ["", "0" * 64, "é"])
 def test_a_form_without_the_token_of_its_session_is_refused(web: Web, token: str) -> None:
     answer = web.post("/sign-out", {"csrf": token})
