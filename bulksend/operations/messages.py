@@ -90,14 +90,15 @@ class Filter:
                 "until", self.until or "", f"is before {self.since}, the start; exchange the two times"
             )
         phone, status, kind, sender = self.phone, self.status, self.kind, self.sender
+        region = self.default_region
         return Query(
-            phone=phone and parse_recipient(phone, default_region=self.default_region, field="phone"),
-            message_id=self.message_id,
-            request_id=self.request_id,
+            phone=None if phone is None else parse_recipient(phone, default_region=region, field="phone"),
+            message_id=_vendor_id("message_id", self.message_id),
+            request_id=_vendor_id("request_id", self.request_id),
             campaign_id=None if self.campaign is None else campaigns.find(tx, self.campaign).id,
-            status=status and parse_choice(Status, status, field="status"),
-            kind=kind and parse_choice(Kind, kind, field="kind"),
-            sender=sender and parse_recipient(sender, field="sender"),
+            status=None if status is None else parse_choice(Status, status, field="status"),
+            kind=None if kind is None else parse_choice(Kind, kind, field="kind"),
+            sender=None if sender is None else parse_recipient(sender, field="sender"),
             since=since,
             until=until,
         )
@@ -107,6 +108,15 @@ class Filter:
             return None
         now = int(time.time() * 1000)
         return parse_instant_ms(text, timezone=self.timezone or "UTC", now_ms=now, field=field)
+
+
+def _vendor_id(field: str, text: str | None) -> str | None:
+    """The id without the blanks or the line end that came along when it was copied."""
+    if text is None:
+        return None
+    if not text.strip():
+        raise InvalidValue(field, "", "is empty")
+    return text.strip()
 
 
 def find(tx: Connection, filter: Filter, *, limit: int, before: str | None = None) -> Page:

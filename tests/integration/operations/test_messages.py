@@ -59,6 +59,7 @@ def test_every_field_of_a_filter_filters(desk: Desk) -> None:
         {"campaign": "wanted"},
         {"message_id": "mid-7"},
         {"request_id": "rid-7"},
+        {"message_id": " mid-7\r\n", "request_id": "rid-7\r"},
         {"status": "accepted"},
     ):
         assert ids(found(desk, **of)) == [wanted], of
@@ -126,6 +127,8 @@ def test_what_a_worker_has_is_found_counted_and_shown_as_claimed_or_sending(desk
         ("status", {"status": "sent"}),
         ("phone", {"phone": "12"}),
         ("since", {"since": "soon"}),
+        *((field, {field: ""}) for field in ("phone", "status", "kind", "sender", "since")),
+        *((field, {field: " "}) for field in ("message_id", "request_id")),
         ("until", {"since": "2030-03-02T00:00Z", "until": "2030-03-01T00:00Z"}),
     ],
 )
