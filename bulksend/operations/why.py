@@ -65,6 +65,8 @@ _ENDINGS = {
         "it may have gone out; a receipt settles it, or a person with `bulksend messages resolve`"
     ),
 }
+#: No gate holds it any more, whatever was paused since.
+_UNDER_WAY = say("its POST is under way: it may have gone out already")
 
 
 def explain(
@@ -88,6 +90,8 @@ def explain(
         status = Status(row["status"])
         if status in ENDED:
             return Why(id, status.value, None, _ending(status, row["error"]), None)
+        if status is Status.SENDING:
+            return Why(id, status.value, "in_hand", _UNDER_WAY, None)
         now = read_clock(tx)
         campaign = campaigns.get(tx, row["campaign_id"])
         sender = senders.by_phones(tx, [row["sender"]]).get(row["sender"])
@@ -265,8 +269,8 @@ def _its_turn(
 ) -> Holding:
     if not workers:
         return Holding("no_worker", say("no worker is running; start one with `bulksend worker`"), None)
-    if row["status"] == "sending" or (row["status"] == "claimed" and not ahead):
-        return Holding("in_hand", say("a worker is about to send it ({status})", status=row["status"]), now)
+    if row["status"] == "claimed" and not ahead:
+        return Holding("in_hand", say("a worker is about to send it"), now)
     rate = min(limits.rate, campaign.rate or limits.rate)
     seconds = ahead / rate
     gate = (

@@ -226,6 +226,18 @@ def test_a_pause_is_named_with_its_reason_and_has_no_end_of_its_own(ledger: Data
     assert "wrong picture" in why.why
 
 
+def test_a_pause_does_not_hold_a_post_that_is_under_way(ledger: Database) -> None:
+    campaign, (id,) = a_campaign(ledger)
+    with ledger.write() as tx:
+        lease, _ = leases.take(tx, "test:1", 60_000)
+        (claimed,) = claim(tx, [id], lease=lease, account="default")
+        open_attempts(tx, [Opening(claimed, new_id())], lease=lease, account="default")
+        pauses.pause_campaign(tx, campaign.id, actor="ann", why="wrong picture")
+    why = ask(ledger, id)
+    assert (why.status, why.gate, why.earliest, why.also) == ("sending", "in_hand", None, [])
+    assert "may have gone out" in why.why
+
+
 def test_of_several_gates_the_one_that_holds_longest_comes_first(ledger: Database) -> None:
     campaign, (id,) = a_campaign(ledger, due_in_ms=60_000)
     with ledger.write() as tx:
