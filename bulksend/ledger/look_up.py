@@ -19,15 +19,8 @@ def messages_of(tx: Connection, given: str, limit: int) -> list[str]:
     prefer_indexes(tx)
     given = storable(given, 256)
     looks: list[Select[tuple[str]]] = [
-        select(messages.c.id).where(messages.c.message_id == given),
-        select(attempts.c.message_pk).where(
-            attempts.c.message_id == given, text(f"attempts.{EARLIER_ID_SQL}")
-        ),
-        select(receipts.c.message_pk).where(
-            receipts.c.message_id == given, receipts.c.message_pk.is_not(None)
-        ),
-        # The vendor writes its RequestId in capitals.
-        *(_with_request_id(each) for each in sorted({given, given.upper()})),
+        *with_message_id(given),
+        *with_request_id(given),
         select(messages.c.id).where(messages.c.campaign_id.in_(_newest_campaigns()), messages.c.key == given),
         select(messages.c.id).where(messages.c.campaign_id.in_(_standing()), messages.c.key == given),
     ]
@@ -53,8 +46,23 @@ def campaigns_of(tx: Connection, given: str, limit: int) -> list[str]:
     return sorted(found, reverse=True)[:limit]
 
 
-def _with_request_id(given: str) -> Select[tuple[str]]:
-    return select(attempts.c.message_pk).where(attempts.c.request_id == given)
+def with_message_id(given: str) -> list[Select[tuple[str]]]:
+    """The ids of messages one of whose attempts or receipts has this MessageId: a look each."""
+    return [
+        select(messages.c.id).where(messages.c.message_id == given),
+        select(attempts.c.message_pk).where(
+            attempts.c.message_id == given, text(f"attempts.{EARLIER_ID_SQL}")
+        ),
+        select(receipts.c.message_pk).where(
+            receipts.c.message_id == given, receipts.c.message_pk.is_not(None)
+        ),
+    ]
+
+
+def with_request_id(given: str) -> list[Select[tuple[str]]]:
+    """The ids of messages one of whose attempts has this RequestId, which the vendor writes in capitals."""
+    spellings = sorted({given, given.upper(), given.lower()})
+    return [select(attempts.c.message_pk).where(attempts.c.request_id == each) for each in spellings]
 
 
 def _newest_campaigns() -> Select[tuple[str]]:

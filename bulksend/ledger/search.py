@@ -23,7 +23,7 @@ from sqlalchemy import (
 )
 
 from bulksend.errors import InvalidInput
-from bulksend.ledger import counters, installation
+from bulksend.ledger import counters, installation, look_up
 from bulksend.ledger.campaigns import IS_DIRECT
 from bulksend.ledger.database import among, prefer_indexes
 from bulksend.ledger.ids import NEAR_MS, instant_of, is_id, lowest_at
@@ -295,11 +295,9 @@ def conditions(tx: Connection, query: Query) -> Iterator[ColumnElement[bool]]:
     if query.phone is not None:
         yield messages.c.recipient.in_(number_forms(query.phone))
     if query.message_id is not None:
-        yield messages.c.message_id == query.message_id
+        yield messages.c.id.in_(union_all(*look_up.with_message_id(query.message_id)))
     if query.request_id is not None:
-        yield messages.c.id.in_(
-            select(attempts.c.message_pk).where(attempts.c.request_id == query.request_id)
-        )
+        yield messages.c.id.in_(union_all(*look_up.with_request_id(query.request_id)))
     if query.campaign_id is not None:
         yield messages.c.campaign_id == query.campaign_id
     if query.status is not None:

@@ -45,7 +45,7 @@ def register(app: typer.Typer) -> None:
 @command
 def find(
     phone: Phone = None,
-    message_id: Annotated[str | None, typer.Option(help="The vendor's MessageId.")] = None,
+    message_id: Annotated[str | None, typer.Option(help="The vendor's MessageId, of any attempt.")] = None,
     request_id: Annotated[str | None, typer.Option(help="The vendor's RequestId, of any attempt.")] = None,
     campaign: Campaign = None,
     status: Annotated[str | None, typer.Option(help="queued, accepted, failed, unknown, …")] = None,

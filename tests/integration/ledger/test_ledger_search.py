@@ -74,6 +74,25 @@ def test_messages_are_found_by_message_id(desk: Any) -> None:
     assert found(desk, message_id="mid-x") == []
 
 
+def test_messages_are_found_by_a_message_id_of_any_attempt(desk: Any) -> None:
+    (id,) = desk.queued()
+    lease = desk.lease()
+    (opening,) = desk.sent(lease, [id])
+    desk.settle(opening, NotSent("x"), evidence=Evidence(message_id="mid-1"))
+    (opening,) = desk.sent(lease, [id])
+    desk.settle(opening, Accepted("mid-2", "rid-2"))
+    assert found(desk, message_id="mid-1") == found(desk, message_id="mid-2") == [id]
+
+
+def test_a_request_id_is_found_in_capitals_and_without(desk: Any) -> None:
+    lower, upper = desk.queued(n=2)
+    for id, request_id in ((lower, "6f35-de"), (upper, "7A-BC")):
+        (opening,) = desk.sent(desk.lease(), [id])
+        desk.settle(opening, NotSent("x"), evidence=Evidence(request_id=request_id))
+    for text, id in (("6f35-de", lower), ("6F35-DE", lower), ("7A-BC", upper), ("7a-bc", upper)):
+        assert found(desk, request_id=text) == [id], text
+
+
 def test_messages_are_found_by_a_request_id_of_any_attempt(desk: Any) -> None:
     (id,) = desk.queued()
     lease = desk.lease()
