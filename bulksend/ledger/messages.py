@@ -24,14 +24,15 @@ RESOLUTIONS = {"accepted": Status.ACCEPTED, "failed": Status.FAILED, "resend": S
 
 
 def get(tx: Connection, id: str) -> RowMapping:
-    """The row, without payload and fingerprint. Raises MessageNotFound when there is no such message."""
+    """The row, without payload and fingerprint; ``id`` may be in capitals. Raises MessageNotFound if there is none."""
     if not is_id(id):
         raise MessageNotFound(
             f"{mask_digits(id[:40])!r} is not a message id; find it by "
             "`bulksend messages find --phone|--message-id|--request-id`"
         )
     names = [c.name for c in messages.c if c.name not in ("payload", "fingerprint")]
-    row = tx.execute(select(*in_flight.shown(names)).where(messages.c.id == id)).mappings().one_or_none()
+    is_it = messages.c.id == id.lower()
+    row = tx.execute(select(*in_flight.shown(names)).where(is_it)).mappings().one_or_none()
     if row is None:
         raise MessageNotFound(f"there is no message {id}")
     return row

@@ -139,7 +139,7 @@ def show(tx: Connection, id: str, cipher: Cipher) -> dict[str, Any]:
     ``cipher`` decrypts the content. A one-time code is never shown. Raises MessageNotFound.
     """
     row = messages.get(tx, id)
-    campaign = campaigns.get(tx, row["campaign_id"])
+    id, campaign = str(row["id"]), campaigns.get(tx, row["campaign_id"])
     payload = None if campaign.kind is Kind.OTP else messages.payload_of(tx, id)
     content, why_not = content_of(campaign, id, row["type"], payload, cipher)
     return {

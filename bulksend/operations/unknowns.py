@@ -112,7 +112,7 @@ def resolve(
 
     def resolve_chunk(tx: Connection, chunk: Sequence[str]) -> Resolution:
         part = Resolution(as_, dry_run)
-        for id in sorted(chunk):  # in one order, or two operators could deadlock
+        for id in sorted(chunk, key=str.lower):  # in one order, or two operators could deadlock
             _resolve_one(tx, id, part, actor=actor, why=why, allow=allow)
         return part
 
@@ -133,18 +133,19 @@ def check_allowed(tx: Connection, id: str, allow: Callable[[Kind, str], None]) -
 def _resolve_one(
     tx: Connection, id: str, done: Resolution, *, actor: str, why: str, allow: Callable[[Kind, str], None]
 ) -> None:
+    known = id.lower()
     try:
         check_allowed(tx, id, allow)
         if done.dry_run:
-            messages.check_resolve(tx, id, as_=done.as_)
+            messages.check_resolve(tx, known, as_=done.as_)
         else:
-            messages.resolve(tx, id, as_=done.as_, actor=actor, why=why)
+            messages.resolve(tx, known, as_=done.as_, actor=actor, why=why)
         done.resolved.append(id)
     except (MessageNotFound, AccessDenied) as error:
         done.refused.append({"id": id, "why": str(error)})
     except InvalidInput as error:
         # Asked for twice, or done by a COMMIT whose answer was lost.
-        if messages.was_resolved_as(tx, id, done.as_):
+        if messages.was_resolved_as(tx, known, done.as_):
             done.before.append(id)
         else:
             done.refused.append({"id": id, "why": str(error)})

@@ -87,7 +87,7 @@ def explain(
     """
     with database.read() as tx:
         row = messages.get(tx, id)
-        status = Status(row["status"])
+        id, status = str(row["id"]), Status(row["status"])
         if status in ENDED:
             return Why(id, status.value, None, _ending(status, row["error"]), None)
         if status is Status.SENDING:

@@ -104,7 +104,7 @@ def show(id: str, services: ServicesDep, principal: Viewer) -> dict[str, Any]:
     """One message with all its attempts, receipts and acts."""
     with services.database.read() as tx:
         shown = messages.show(tx, id, services.cipher)
-    record_reading(services.database, principal, "show message", subject=id)
+    record_reading(services.database, principal, "show message", subject=shown["id"])
     return shown if principal.sees_numbers else messages.masked(shown)
 
 
@@ -124,7 +124,7 @@ def why(id: str, services: ServicesDep, principal: Viewer) -> dict[str, Any]:
     ).as_json()
     masked = masked_texts(answer)
     if masked != answer:
-        record_reading(services.database, principal, "show message", subject=id, why="why it waits")
+        record_reading(services.database, principal, "show message", subject=answer["id"], why="why it waits")
     return answer if principal.sees_numbers else masked
 
 

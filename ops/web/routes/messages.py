@@ -103,7 +103,7 @@ def _shown(
         shown = messages.show(tx, id, page.services.cipher)
         look = looks(tx, shown) if page.user.sees_numbers else None
         name = campaigns.names(tx, {shown["campaign_id"]}).get(shown["campaign_id"], "")
-    page.note_reading("show message", subject=id)
+    page.note_reading("show message", subject=shown["id"])
     held = None if Status(shown["status"]) in ENDED else _why(page, id)
     why = None if held is None else held.as_json()
     if not page.user.sees_numbers:

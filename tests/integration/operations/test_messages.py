@@ -192,6 +192,16 @@ def test_an_id_that_no_message_has_raises(desk: Desk) -> None:
             desk.read(show, id, desk.cipher)
 
 
+def test_an_id_in_capitals_is_that_message_and_that_campaign(desk: Desk) -> None:
+    (id,) = desk.queued(name="spring")
+    (opening,) = desk.sent(desk.lease(), [id])
+    desk.settle(opening, NotSent("no connection"))
+    shown = desk.read(show, id.upper(), desk.cipher)
+    assert shown == desk.read(show, id, desk.cipher)
+    assert len(shown["attempts"]) == 1
+    assert ids(found(desk, campaign=shown["campaign_id"].upper())) == [id]
+
+
 def test_times_are_shown_in_the_zone_of_the_campaign(desk: Desk) -> None:
     (id,), (other,) = desk.queued(timezone="Asia/Shanghai"), desk.queued()
     assert desk.read(zone_of, id, "Europe/Berlin") == "Asia/Shanghai"

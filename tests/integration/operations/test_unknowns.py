@@ -63,6 +63,14 @@ def test_to_resolve_the_same_way_again_changes_nothing_and_is_no_refusal(desk: D
     assert len(desk.read(operator_log.of, "message", ids[0])) == 1
 
 
+def test_an_id_in_capitals_is_resolved_and_its_act_is_found(desk: Desk) -> None:
+    (id,) = unknown(desk)
+    for _ in range(2):
+        assert done(desk, [id.upper()]).refused == []
+    assert desk.status(id) == "failed"
+    assert len(desk.read(operator_log.of, "message", id)) == 1
+
+
 def test_one_refusal_does_not_keep_the_others_from_being_resolved(desk: Desk) -> None:
     (code,), (id,) = unknown(desk, kind=Kind.OTP), unknown(desk)
     result = done(desk, [code, id, "nonsense"], as_="resend")

@@ -250,6 +250,7 @@ def test_of_several_gates_the_one_that_holds_longest_comes_first(ledger: Databas
 def test_without_a_worker_that_is_what_holds_it(ledger: Database) -> None:
     _, (id,) = a_campaign(ledger)
     why = ask(ledger, id)
+    assert ask(ledger, id.upper()) == why
     assert why.gate == "no_worker"
     assert "bulksend worker" in why.why
 
