@@ -57,7 +57,7 @@ def keyed(key: str, *, scope: tuple[str, ...], body: str, cipher: Cipher) -> Key
 def check_key(key: str) -> None:
     """Raises InvalidValue when an Idempotency-Key is malformed."""
     if not 1 <= len(key) <= MAX_KEY or not (key.isascii() and key.isprintable()):
-        raise InvalidValue("Idempotency-Key", "", f"must have 1 to {MAX_KEY} visible ASCII characters")
+        raise InvalidValue("Idempotency-Key", "", f"must have 1 to {MAX_KEY} printable ASCII characters")
 
 
 def run_once(
