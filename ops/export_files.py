@@ -79,6 +79,12 @@ def check_ending(path: Path, endings: Sequence[str], *, field: str) -> None:
         raise InvalidInput(f"{field}: must end in {' or '.join(endings)}")
 
 
+def check_is_file(path: Path, *, field: str) -> None:
+    """Raises InvalidInput for a device, a pipe or a folder, which a file cannot replace; ``-`` is stdout."""
+    if str(path) != "-" and path.exists() and not path.is_file():
+        raise InvalidInput(f"{field}: {path} is not a file")
+
+
 def write_text(path: Path, text: str, *, field: str) -> None:
     """Write a file, or stdout for ``-``. It appears under its name only when it is whole. Raises InvalidInput."""
     if str(path) == "-":
@@ -92,6 +98,7 @@ def write_text(path: Path, text: str, *, field: str) -> None:
 @contextmanager
 def _whole_file(path: Path, field: str) -> Iterator[Path]:
     """A file to write, which gets the name ``path`` at the end. Raises InvalidInput where it cannot be written."""
+    check_is_file(path, field=field)
     partial = path.with_name(path.name + ".part")
     try:
         yield partial

@@ -55,6 +55,7 @@ def audit(
 def _check(campaign: str | None, metrics: Path | None) -> None:
     """An audit may take minutes: refuse before it what would make its result useless."""
     from bulksend.errors import InvalidInput
+    from ops.export_files import check_is_file
 
     if metrics is None:
         return
@@ -62,6 +63,7 @@ def _check(campaign: str | None, metrics: Path | None) -> None:
         raise InvalidInput("--metrics: is for an audit of the whole ledger; leave out --campaign")
     if not metrics.parent.is_dir():
         raise InvalidInput(f"--metrics: there is no folder {metrics.parent}")
+    check_is_file(metrics, field="--metrics")
 
 
 def _show(report: Report) -> None:

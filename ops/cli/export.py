@@ -165,8 +165,6 @@ def export(
 def _export_person(phone: str, region: str | None, output: Path) -> int:
     """Write all that is held about a person, readable by this user alone."""
     import json
-    import os
-    import sys
 
     from bulksend.bootstrap import reading_cipher
     from bulksend.messaging.units import counted
@@ -174,21 +172,15 @@ def _export_person(phone: str, region: str | None, output: Path) -> int:
     from ops.cli.context import actor
     from ops.cli.output import say
     from ops.cli.persons import person_of
+    from ops.export_files import check_is_file, write_text
 
     of = settings()
     number = person_of(phone, region, of, field="--person")
+    check_is_file(output, field="--output")
     held = export_person(
         ledger(of), reading_cipher(of), number, actor=actor(), why="all that is held, for the person"
     )
-    written = json.dumps(held, indent=2, ensure_ascii=False) + "\n"
-    if str(output) == "-":
-        sys.stdout.write(written)
-    else:
-        opened = os.open(output, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
-        with os.fdopen(opened, "w", encoding="utf-8") as file:
-            # It may have been there, open to others.
-            os.fchmod(opened, 0o600)
-            file.write(written)
+    write_text(output, json.dumps(held, indent=2, ensure_ascii=False) + "\n", field="--output")
     say(f"Wrote {counted(len(held['messages']), 'message')} and all else that is held to {output}")
     return DONE
 

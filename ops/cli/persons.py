@@ -73,7 +73,7 @@ def person_of(phone: str, region: str | None, of: Settings, *, field: str) -> st
 def _show(done: Forgotten) -> None:
     from ops.cli.output import say
 
-    some = [f"{count:,} {what.replace('_', ' ')}" for what, count in done.erased.items() if count]
+    some = [f"{what.replace('_', ' ')} ({count:,})" for what, count in done.erased.items() if count]
     say(f"{done.person}: erased {', '.join(some) or 'nothing, as nothing was held'}")
     if done.suppressed:
         say(f"Still suppressed, by a keyed hash: {', '.join(done.suppressed)}")

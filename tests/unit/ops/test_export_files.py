@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -86,6 +87,14 @@ def test_a_file_that_is_not_written_to_its_end_does_not_appear(tmp_path: Path, e
     with pytest.raises(LedgerUnreachable):
         written(tmp_path / f"out{ending}", rows())
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_pipe_is_not_replaced_by_a_file(tmp_path: Path) -> None:
+    pipe = tmp_path / "out.csv"
+    os.mkfifo(pipe)
+    with pytest.raises(InvalidInput, match=r"--output: .*out\.csv is not a file"):
+        written(pipe, ROWS)
+    assert pipe.is_fifo()
 
 
 def test_what_a_workbook_cannot_hold_is_refused_with_the_remedy(tmp_path: Path) -> None:
