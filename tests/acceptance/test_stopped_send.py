@@ -35,7 +35,14 @@ def start(folder: Path, *more: str) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=take_signals,
     )
+
+
+def take_signals() -> None:
+    """Under nohup, or in the background of a script, a process inherits that it ignores some."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
 
 
 def wait_for(folder: Path, process: subprocess.Popen[str], query: str) -> None:
