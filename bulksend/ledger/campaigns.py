@@ -121,7 +121,7 @@ def get(tx: Connection, id: str) -> Campaign:
 def find(tx: Connection, name_or_id: str) -> Campaign:
     """The campaign of an id, or of a name that only one has. Raises CampaignNotFound when there is no such campaign."""
     if is_id(name_or_id):
-        return get(tx, name_or_id.lower())
+        return get(tx, name_or_id)
     found = read_all(tx, select(campaigns).where(_is_named(name_or_id)).order_by(campaigns.c.id.desc()))
     if len(found) == 1:
         return found[0]

@@ -72,7 +72,7 @@ def add(
 
 def get(tx: Connection, id: str, kind: str) -> Job:
     """One job of a kind. Raises NotFound, also when it is deleted."""
-    found = first(tx, _kept(kind).where(jobs.c.id == id.lower()), _made) if is_id(id) else None
+    found = first(tx, _kept(kind).where(jobs.c.id == id), _made) if is_id(id) else None
     if found is None:
         raise NotFound(f"there is no {kind} {id[:40]!r}; it is kept for 24 hours after its end")
     return found

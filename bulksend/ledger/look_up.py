@@ -25,7 +25,7 @@ def messages_of(tx: Connection, given: str, limit: int) -> list[str]:
         select(messages.c.id).where(messages.c.campaign_id.in_(_standing()), messages.c.key == given),
     ]
     if is_id(given):
-        looks.append(select(messages.c.id).where(messages.c.id == given.lower()))
+        looks.append(select(messages.c.id).where(messages.c.id == given))
     found = {str(id) for look in looks for id in tx.execute(look.limit(limit)).scalars()}
     return sorted(found, reverse=True)[:limit]
 
@@ -36,10 +36,8 @@ def campaigns_of(tx: Connection, given: str, limit: int) -> list[str]:
     exactly = or_(campaigns.c.key == given, campaigns.c.name == given)
     found = {str(id) for id in tx.execute(select(campaigns.c.id).where(exactly).limit(limit)).scalars()}
     if is_id(given):
-        found |= {
-            str(id)
-            for id in tx.execute(select(campaigns.c.id).where(campaigns.c.id == given.lower())).scalars()
-        }
+        is_it = campaigns.c.id == given
+        found |= {str(id) for id in tx.execute(select(campaigns.c.id).where(is_it)).scalars()}
     newest = select(campaigns.c.id, campaigns.c.name).order_by(campaigns.c.id.desc()).limit(CAMPAIGNS_SEEN)
     within = given.casefold()
     found |= {str(id) for id, name in tx.execute(newest) if within in name.casefold()}

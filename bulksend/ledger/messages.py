@@ -31,8 +31,7 @@ def get(tx: Connection, id: str) -> RowMapping:
             "`bulksend messages find --phone|--message-id|--request-id`"
         )
     names = [c.name for c in messages.c if c.name not in ("payload", "fingerprint")]
-    is_it = messages.c.id == id.lower()
-    row = tx.execute(select(*in_flight.shown(names)).where(is_it)).mappings().one_or_none()
+    row = tx.execute(select(*in_flight.shown(names)).where(messages.c.id == id)).mappings().one_or_none()
     if row is None:
         raise MessageNotFound(f"there is no message {id}")
     return row

@@ -184,7 +184,7 @@ def why(id: Id, json: Json = False) -> int:
     also = answer.pop("also")
     pairs(
         {name: answer[name] for name in ("status", "gate", "why", "earliest")},
-        title=f"Message {id}",
+        title=f"Message {answer['id']}",
         times=times,
     )
     for other in also:

@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, String, Table, Uuid, text
+from collections.abc import Callable
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Dialect,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Uuid,
+    text,
+)
 
 metadata = MetaData(
     naming_convention={
@@ -14,8 +28,16 @@ metadata = MetaData(
     }
 )
 
+
+class _IdText(String):
+    """A UUID as text, found in capitals too, as PostgreSQL finds its own."""
+
+    def bind_processor(self, dialect: Dialect) -> Callable[[str | None], str | None]:
+        return lambda id: None if id is None else id.lower()
+
+
 #: UUIDs are native on PostgreSQL and hyphenated text on SQLite; in Python always text.
-Id = Uuid(as_uuid=False).with_variant(String(36), "sqlite")
+Id = Uuid(as_uuid=False).with_variant(_IdText(36), "sqlite")
 Instant = BigInteger
 #: SQLite only gives a rowid to INTEGER.
 Counter = BigInteger().with_variant(Integer, "sqlite")

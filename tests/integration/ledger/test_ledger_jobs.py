@@ -35,6 +35,11 @@ def test_jobs_are_run_one_by_one_in_their_order(desk: Desk) -> None:
     assert claim(desk) is None
 
 
+def test_a_job_is_found_by_its_id_in_capitals(desk: Desk) -> None:
+    id = a_job(desk)
+    assert desk.read(jobs.get, id.upper(), "export").id == id
+
+
 def test_a_job_whose_run_died_is_begun_again_and_the_old_run_ends_nothing(desk: Desk) -> None:
     id = a_job(desk)
     dead = claim(desk)
