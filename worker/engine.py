@@ -8,11 +8,12 @@ from __future__ import annotations
 import asyncio
 import gc
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from functools import partial
+from typing import Any
 
 import structlog
 
@@ -60,7 +61,8 @@ _RATES_SECONDS = 0.5
 _SETTLE_INTERVAL_S = 0.025
 #: How often the cycles that lost connections leave are freed: Python's own rule may wait for half an hour.
 _GARBAGE_SECONDS = 60.0
-#: OTP has threads of its own, so that it does not wait for the transactions of other lanes.
+#: OTP has threads of its own, so that it does not wait for the transactions of other lanes. The lease, a pause and the
+#: report of an outage do not wait for maintenance either: meanwhile POSTs would go on, or all of them stop.
 _THREADS = {
     "otp-claims": 1,
     "claims": 1,
@@ -68,6 +70,8 @@ _THREADS = {
     "openings": 1,
     "settlements": 1,
     "permits": 1,
+    "effects": 1,
+    "lease": 1,
     "maintenance": 2,
 }
 
@@ -145,7 +149,7 @@ class Engine:
             }
             self._lease = LeaseKeeper(
                 self._store,
-                self._thread,
+                self._runner("lease"),
                 lease_seconds=settings.lease_seconds,
                 on_lost=self._on_lease_lost,
                 on_taken=self._recorder.hold_lease,
@@ -194,11 +198,15 @@ class Engine:
                 settler=self._settler,
                 releaser=self._releaser,
                 effects=DecisionEffects(
-                    self._store, self._permits, self._thread, self._permit_queue.note_outage
+                    self._store,
+                    self._permits,
+                    self._runner("effects"),
+                    self._runner("permits"),
+                    self._permit_queue.note_outage,
                 ),
                 lease=self._lease,
                 recorder=self._recorder,
-                fail=lambda failures, lease: self._thread(self._store.fail, failures, lease),
+                fail=lambda failures, lease: self._runner("effects")(self._store.fail, failures, lease),
                 policy=self._settings.policy,
                 dice=self._dice,
                 on_removed=self._on_removed,
@@ -211,17 +219,18 @@ class Engine:
 
     async def _work(self, stop: asyncio.Event, ready: Callable[[], None]) -> None:
         await self._lease.take()
-        await self._thread(replay_spool, self._store, self._spool)
+        maintain = self._runner("maintenance")
+        await maintain(replay_spool, self._store, self._spool)
         often = {"rates": self._refresh_rates, "limits": self._restore_limits}
         loops = [
             asyncio.create_task(self._lease.keep(), name="lease"),
             asyncio.create_task(self._permit_queue.run(), name="permits"),
             asyncio.create_task(
-                run_duties(self._duties, self._thread, self._settings.rescue_seconds), name="maintenance"
+                run_duties(self._duties, maintain, self._settings.rescue_seconds), name="maintenance"
             ),
-            asyncio.create_task(run_duties(often, self._thread, _RATES_SECONDS), name="rates"),
+            asyncio.create_task(run_duties(often, maintain, _RATES_SECONDS), name="rates"),
             asyncio.create_task(
-                run_duties({"garbage": gc.collect}, self._thread, _GARBAGE_SECONDS), name="garbage"
+                run_duties({"garbage": gc.collect}, maintain, _GARBAGE_SECONDS), name="garbage"
             ),
         ]
         claiming = [
@@ -260,7 +269,8 @@ class Engine:
         lease = self._lease.newest
         if lease is not None:
             try:
-                ended = await self._thread(self._store.end_lease, lease, self._settings.policy.resend_wait_ms)
+                wait_ms = self._settings.policy.resend_wait_ms
+                ended = await self._runner("lease")(self._store.end_lease, lease, wait_ms)
                 self.totals.given_back += len(ended.given_back)
             except Exception as error:  # noqa: BLE001 - the lease lapses on its own
                 log.warning("lease_not_ended", error=log_text(error))
@@ -390,5 +400,6 @@ class Engine:
             self._store.give_back(releases, lease)
         return [None] * len(releases)
 
-    async def _thread(self, work: Callable[..., object], *args: object):  # type: ignore[no-untyped-def]
-        return await self._loop.run_in_executor(self._threads["maintenance"], work, *args)
+    def _runner(self, threads: str) -> Callable[..., Awaitable[Any]]:
+        """What runs blocking work on these threads."""
+        return partial(self._loop.run_in_executor, self._threads[threads])

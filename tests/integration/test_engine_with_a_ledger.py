@@ -91,6 +91,61 @@ class NoBreaker(LocalPermits):
         return super().report(successes=successes)
 
 
+class FarSlices(LocalPermits):
+    """Gives the first two messages a slice at once and all others one that is ``FAR_MS`` later."""
+
+    FAR_MS = 1000.0
+
+    given = 0
+
+    def ask(self, asks: Sequence[Ask], *, lead_ms: float, per_slice: int | None = None) -> Grant:
+        grant = super().ask(asks, lead_ms=lead_ms, per_slice=per_slice)
+        answers = list(grant.answers)
+        for n, answer in enumerate(answers):
+            if isinstance(answer, Permit) and grant.opened_ms is None:
+                self.given += 1
+                if self.given > 2:
+                    answers[n] = replace(answer, begin_ms=answer.begin_ms + self.FAR_MS)
+        return replace(grant, answers=tuple(answers))
+
+
+class BusyLedger(Store):
+    """From ``begin`` on its maintenance does not end before ``end``: the two threads for it are busy."""
+
+    def __init__(self, *args: Any, **names: Any) -> None:
+        super().__init__(*args, **names)
+        self._both_busy, self._ended = threading.Barrier(3), threading.Event()
+        self._ended.set()
+        self.renewed = threading.Event()
+        """A lease was renewed since ``begin``."""
+
+    def begin(self) -> None:
+        self._ended.clear()
+        self._both_busy.wait(30)
+        self.renewed.clear()
+
+    def end(self) -> None:
+        self._ended.set()
+
+    def renew(self, lease: str, lease_ms: int) -> int | None:
+        renewed_at = super().renew(lease, lease_ms)
+        self.renewed.set()
+        return renewed_at
+
+    def changed_rates(self) -> dict[str, float | None]:
+        self._wait()
+        return super().changed_rates()
+
+    def rescue(self, resend_wait_ms: int) -> Any:
+        self._wait()
+        return super().rescue(resend_wait_ms)
+
+    def _wait(self) -> None:
+        if not self._ended.is_set():
+            self._both_busy.wait(30)
+            self._ended.wait(60)
+
+
 class Rig:
     """An engine on a thread that gets the ids of due messages, as the relay publishes them."""
 
@@ -101,6 +156,7 @@ class Rig:
         folder: Path,
         vendor: Callable[[Any], Any] | None = None,
         permits: LocalPermits | None = None,
+        store: type[Store] = Store,
         connections: int = 20,
         **settings: Any,
     ) -> None:
@@ -110,8 +166,9 @@ class Rig:
         self.stop_event: asyncio.Event | None = None
         cipher = Cipher([KEY])
         cache = CampaignCache(cipher, default_rate=400.0)
+        self.store = store(database, cache, name="test:1", account="default")
         self.engine = Engine(
-            store=Store(database, cache, name="test:1", account="default"),
+            store=self.store,
             campaign_cache=cache,
             permits=self.permits,
             vendor=vendor
@@ -441,15 +498,55 @@ def test_an_outage_leaves_unknown_what_was_in_flight_and_then_allows_one_probe_a
 
 
 def test_permits_from_before_an_outage_are_not_used(ledger: Database, tmp_path: Path) -> None:
-    """A vendor that answers 503 at once gets few more than the two POSTs that open the breaker."""
-    with rig_of(ledger, tmp_path, [{"fault": BUSY}], in_flight=100, connections=150) as (rig, simulator):
+    """A vendor answers 503 at once. Two POSTs open the breaker, while a hundred messages have their permits."""
+    permits = FarSlices(_wall_ms, began_ms=0.0)
+    with rig_of(ledger, tmp_path, [{"fault": BUSY}], permits=permits, in_flight=100) as (rig, simulator):
         campaign = a_campaign(ledger, [number(n) for n in range(500)])
-        rig.run_until(campaign, lambda s: s.get("unknown", 0) >= 2)
+        rig.run_until(campaign, lambda s: s.get("unknown", 0) == 2)
         since = time.monotonic()
-        rig.run_until(campaign, lambda _: time.monotonic() > since + 1.5)
-        assert len(arrivals(simulator)) <= 25
+        rig.run_until(campaign, lambda _: time.monotonic() > since + 1.5 * permits.FAR_MS / 1000)
+        assert permits.given > 20
+        # The breaker is open for two seconds.
+        assert len(arrivals(simulator)) == 2
     with ledger.read() as tx:
         assert audit.audit(tx).holds
+
+
+@contextmanager
+def busy_rig(database: Database, folder: Path, fault: dict[str, Any]) -> Iterator[Rig]:
+    """An engine that can POST, with maintenance that does not end."""
+    settings: dict[str, Any] = {"store": BusyLedger, "rescue_seconds": 0.1}
+    with rig_of(database, folder, [{"fault": fault}], **settings) as (rig, _):
+        rig.run_until(a_campaign(database, []), lambda _: not rig.permits.ask([], lead_ms=0.0).needs_restore)
+        assert isinstance(rig.store, BusyLedger)
+        rig.store.begin()
+        try:
+            yield rig
+        finally:
+            rig.store.end()
+
+
+def test_a_busy_ledger_delays_no_report_of_an_outage(ledger: Database, tmp_path: Path) -> None:
+    with busy_rig(ledger, tmp_path, BUSY) as rig:
+        campaign = a_campaign(ledger, [number(n) for n in range(500)])
+        rig.run_until(campaign, lambda _: rig.permits.ask([], lead_ms=0.0).opened_ms is not None, seconds=20)
+
+
+def test_a_busy_ledger_delays_no_pause(ledger: Database, tmp_path: Path) -> None:
+    with busy_rig(ledger, tmp_path, ret(17125, "no money")) as rig:
+        campaign = a_campaign(ledger, [number(n) for n in range(500)])
+
+        def account_is_paused(_: dict[str, int]) -> bool:
+            with ledger.read() as tx:
+                return "default" in pauses.current(tx).accounts
+
+        rig.run_until(campaign, account_is_paused, seconds=20)
+
+
+def test_a_busy_ledger_delays_no_renewal_of_the_lease(ledger: Database, tmp_path: Path) -> None:
+    with busy_rig(ledger, tmp_path, BUSY) as rig:
+        assert isinstance(rig.store, BusyLedger)
+        assert rig.store.renewed.wait(20)
 
 
 def test_an_unknown_otp_is_not_sent_again_even_with_on_unknown_resend(

@@ -22,8 +22,11 @@ _OUTAGE_S, _SLOW_S, _SUCCESS_S = 0.0, 0.020, 0.100
 
 
 class DecisionEffects:
-    """Acts on decisions. ``in_thread`` runs blocking work on a thread. ``on_report`` gets the instant at which the
-    circuit breaker opened, or None while it is closed.
+    """Acts on decisions.
+
+    ``in_thread`` runs calls of the ledger on a thread. ``in_limiter_thread`` runs calls of the limiter, on a thread
+    that no slow ledger holds: until an outage is reported, further POSTs go into it. ``on_report`` gets the instant at
+    which the circuit breaker opened, or None while it is closed.
     """
 
     def __init__(
@@ -31,11 +34,13 @@ class DecisionEffects:
         store: Store,
         permits: Permits,
         in_thread: Callable[..., Awaitable[Any]],
+        in_limiter_thread: Callable[..., Awaitable[Any]],
         on_report: Callable[[float | None], None],
     ) -> None:
         self._store = store
         self._permits = permits
         self._in_thread = in_thread
+        self._in_limiter_thread = in_limiter_thread
         self._on_report = on_report
         self._streaks: dict[tuple[Scope, str], int] = {}
         self._slow: dict[tuple[Scope, str], str] = {}
@@ -110,7 +115,7 @@ class DecisionEffects:
         if not (slow or changes or outages or successes or probe_ended):
             return
         try:
-            reported = await self._in_thread(
+            reported = await self._in_limiter_thread(
                 lambda: self._permits.report(
                     slow=sorted(slow), outages=outages, successes=successes, probe_over=probe_ended
                 )
@@ -158,6 +163,6 @@ class DecisionEffects:
         if await self._in_thread(self._store.pause, order):
             log.error("paused", scope=order.scope.value, why=order.why)
         try:
-            await self._in_thread(self._permits.pause, order.scope, order.id)
+            await self._in_limiter_thread(self._permits.pause, order.scope, order.id)
         except Exception as error:  # noqa: BLE001 - the ledger decides, and its pauses are flagged by match_pauses
             log.warning("pause_flag_not_set", scope=order.scope.value, error=log_text(error))

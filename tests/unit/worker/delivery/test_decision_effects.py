@@ -49,7 +49,9 @@ class Rig:
         self.store = MemoryStore()
         self.limiter = Reports(loop)
         self.opened: list[float | None] = []
-        self.effects = DecisionEffects(self.store, self.limiter, self._thread, self.opened.append)
+        self.effects = DecisionEffects(
+            self.store, self.limiter, self._thread, self._thread, self.opened.append
+        )
         self._loop = loop
 
     async def _thread(self, work: Any, *args: Any) -> Any:

@@ -91,7 +91,9 @@ class Rig:
                 vendor=self.vendor,
                 settler=self._batcher(self._settle),
                 releaser=self._batcher(self._give_back),
-                effects=DecisionEffects(self.store, self.limiter, self._thread, self.permits.note_outage),
+                effects=DecisionEffects(
+                    self.store, self.limiter, self._thread, self._thread, self.permits.note_outage
+                ),
                 lease=self.lease,
                 recorder=NoRecorder(folder, most=100),
                 fail=lambda failures, lease: self._thread(self.store.fail, failures, lease),
