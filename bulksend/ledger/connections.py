@@ -64,7 +64,7 @@ def _begin(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
-def open_sqlite(url: str, pool_size: int) -> Engine:
+def open_sqlite(url: str, pool_size: int, pool_timeout_s: float) -> Engine:
     """Connections to a file: WAL, each COMMIT on the disk, foreign keys checked. Raises InvalidInput for memory."""
     module: Any = sqlite3
     try:
@@ -85,6 +85,7 @@ def open_sqlite(url: str, pool_size: int) -> Engine:
         hide_parameters=True,
         pool_size=pool_size,
         max_overflow=10,
+        pool_timeout=pool_timeout_s,
         connect_args={"timeout": 15, "check_same_thread": False},
     )
     event.listen(engine, "do_connect", _keep_private)
@@ -141,7 +142,13 @@ def _tell_no_values(context: ExceptionContext) -> None:
 
 
 def open_postgresql(
-    url: str, pool_size: int, statement_timeout_ms: int, *, by_key: bool, pooled: bool
+    url: str,
+    pool_size: int,
+    pool_timeout_s: float,
+    statement_timeout_ms: int,
+    *,
+    by_key: bool,
+    pooled: bool,
 ) -> Engine:
     """Connections to a server, by psycopg 3. One to a database that is not in UTF8 raises LedgerUnfit."""
     settings = _session_settings(statement_timeout_ms, by_key=by_key)
@@ -163,7 +170,7 @@ def open_postgresql(
         max_overflow=10,
         # Workers and relays repeat what fails, so a ping before each transaction is only one more round trip.
         pool_pre_ping=not by_key,
-        pool_timeout=10,
+        pool_timeout=pool_timeout_s,
         connect_args=arguments,
     )
     event.listen(engine, "connect", _refuse_other_encodings)

@@ -29,6 +29,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from bulksend.errors import InvalidInput, LedgerUnfit, LedgerUnreachable
 from bulksend.ledger import connections
@@ -150,6 +151,7 @@ class Database:
         url: str,
         *,
         pool_size: int = 5,
+        pool_timeout_s: float = 10.0,
         statement_timeout_ms: int = 30_000,
         by_key: bool = False,
         pooled: bool = False,
@@ -162,10 +164,10 @@ class Database:
         self._sleep: Callable[[float], None] = time.sleep
         self._write_lock = threading.Lock()
         self.engine = (
-            connections.open_sqlite(url, pool_size)
+            connections.open_sqlite(url, pool_size, pool_timeout_s)
             if self.is_sqlite
             else connections.open_postgresql(
-                url, pool_size, statement_timeout_ms, by_key=by_key, pooled=pooled
+                url, pool_size, pool_timeout_s, statement_timeout_ms, by_key=by_key, pooled=pooled
             )
         )
 
@@ -177,20 +179,30 @@ class Database:
         the disk with the next durable COMMIT; a power cut before that undoes the whole transaction.
         """
         if not self.is_sqlite:
-            with self.engine.begin() as tx:
+            with self._connected() as tx, tx.begin():
                 if not durable:
                     tx.exec_driver_sql("SET LOCAL synchronous_commit = off")
                 yield tx
             return
-        with self._write_lock, self.engine.connect() as connection:
+        with self._write_lock, self._connected() as connection:
             tx = connection.execution_options(bulksend_write=True)
             with nullcontext() if durable else _not_synced(tx), tx.begin():
                 yield tx
 
+    def _connected(self) -> Connection:
+        """A connection. Raises LedgerUnreachable when all stay in use, and what the driver raises."""
+        try:
+            return self.engine.connect()
+        except PoolTimeout:
+            raise LedgerUnreachable(
+                f"the ledger at {self.address}: all connections of this process are in use for long; try again, "
+                "and look for slow statements or locks (pg_stat_activity)"
+            ) from None
+
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A transaction that reads one unchanging state of the ledger."""
-        with self.engine.connect() as connection:
+        with self._connected() as connection:
             if not self.is_sqlite:
                 connection = connection.execution_options(
                     isolation_level="REPEATABLE READ", postgresql_readonly=True
@@ -209,7 +221,7 @@ class Database:
             with self.write() as tx:
                 yield tx
             return
-        with self.engine.connect() as connection:
+        with self._connected() as connection:
             yield connection.execution_options(isolation_level="AUTOCOMMIT")
 
     def retrying(

@@ -98,6 +98,17 @@ _CAUSES: tuple[tuple[tuple[str, ...], ServerProblem], ...] = (
         _transient("its host name is not known", "check the host in DATABASE_URL, and the name server"),
     ),
     (
+        ("55P03",),
+        _transient(
+            "a transaction holds a lock for long, such as one of a migration or of maintenance",
+            "try again; if it stays, end that transaction (pg_stat_activity, pg_locks)",
+        ),
+    ),
+    (
+        ("57014",),
+        _transient("a statement took too long", "try again, or ask for less: a shorter time, one campaign"),
+    ),
+    (
         ("imeout", "timed out"),
         _transient(
             "it does not answer in time", "check the host, the port and what lies between, such as a firewall"

@@ -16,7 +16,6 @@ from typing import Any
 import structlog
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from bulksend.errors import InvalidValue, LedgerUnreachable, NotFound, NotSignedIn
 from bulksend.ledger import api_keys
@@ -288,7 +287,7 @@ class KeyRing:
 
     def _read_quietly(self, id: str) -> None:
         """A failure is the next request's, which reads it again."""
-        with suppress(LedgerUnreachable, DBAPIError, PoolTimeout):
+        with suppress(LedgerUnreachable, DBAPIError):
             self._read(id)
 
     def _note_use(self, id: str, ip: str | None) -> None:
@@ -305,7 +304,7 @@ class KeyRing:
         try:
             with self._database.write(durable=False) as tx:
                 api_keys.note_use(tx, id, ip)
-        except (DBAPIError, PoolTimeout) as error:
+        except (DBAPIError, LedgerUnreachable) as error:
             log.warning("last_use_not_written", key=id, error=log_text(error))
 
 

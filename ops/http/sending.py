@@ -44,7 +44,7 @@ class Sending:
         self._services = services
         self._direct: DirectSends = services.producer.direct
         self._batches = SendBatches(self._direct)
-        self._watching = Watching(partial(read_statuses, services.database))
+        self._watching = Watching(partial(read_statuses, services.sends))
 
     async def answer(
         self, scope: Scope, body: bytes, given: str | None, principal: Principal
@@ -120,7 +120,8 @@ class Sending:
         return found, True
 
     def _earlier(self, key: Keyed) -> Answer | None:
-        with self._services.database.translated_errors(), self._services.database.read() as tx:
+        sends = self._services.sends
+        with sends.translated_errors(), sends.read() as tx:
             return key.earlier(tx, self._services.cipher)
 
     async def _wait(self, made: dict[str, Any], items: Sequence[_Item]) -> None:

@@ -45,7 +45,8 @@ def services_of(of: Settings) -> Services:
     issuer = bootstrap.issuer(of)
     database = bootstrap.checked_database(of)
     uploads = Uploads.from_settings(of, database)
-    cipher, keys = bootstrap.cipher(of), KeyRing(database)
+    sends = bootstrap.database(of, by_key=True)
+    cipher, keys = bootstrap.cipher(of), KeyRing(sends)
     exports = ExportFiles(database, cipher, Path(of.export_dir))
     imports = SuppressionImports(
         database, UploadStore(Path(of.upload_dir) / "suppressions", max_bytes=uploads.store.max_bytes)
@@ -54,6 +55,7 @@ def services_of(of: Settings) -> Services:
     return Services(
         settings=of,
         database=database,
+        sends=sends,
         cipher=cipher,
         producer=Producer.from_settings(of),
         limiter=lambda: bootstrap.working_limiter(of, database, lambda _: None, timeout_s=REDIS_S),

@@ -49,6 +49,8 @@ class Services:
 
     settings: Settings
     database: Database
+    sends: Database
+    """Connections for keys and for what a send reads: they do not wait for the other requests' connections."""
     cipher: Cipher
     """Decrypts contents for ``messages show``."""
     producer: Producer
@@ -91,12 +93,14 @@ class Services:
     def close(self) -> None:
         """Store what waits to be written, and close the ledger's connections."""
         self.receipts.close()
+        self.principals.close()
         self.keys.close()
         if self.tracing is not None:
             self.tracing.close()
         if self.issuer is not None:
             self.issuer.close()
         self.producer.close()
+        self.sends.close()
         self.database.close()
 
 

@@ -12,15 +12,17 @@ from typing import Any
 
 import pytest
 from pydantic import SecretStr
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import func, insert, select, text, update
 
 from bulksend.ledger import leases, suppressions
+from bulksend.ledger.database import Database
 from bulksend.ledger.ids import new_id
 from bulksend.ledger.schema import attempts, idempotent_requests, messages, workers
 from bulksend.messaging.states import Kind
 from bulksend.operations import api_keys
 from bulksend.operations.access import Role
 from tests.integration.http.conftest import ON_ONE_DATABASE
+from tests.waiting import until
 
 SENDER = "8615000579987"
 KEY = {"Idempotency-Key": "order-1"}
@@ -244,6 +246,27 @@ def test_many_requests_at_once_are_each_answered(api: Any) -> None:
         answers = list(pool.map(send, range(90)))
     assert [answer.status_code for answer in answers] == [422 if n % 9 == 0 else 202 for n in range(90)]
     assert count(api) == len({answer.json()["id"] for answer in answers if answer.status_code == 202}) == 80
+
+
+@pytest.mark.parametrize("ledger_url", ["postgresql"], indirect=True)
+def test_a_send_waits_for_no_reader(api: Any, ledger_url: str) -> None:
+    """Fifty read a locked table: more than there are threads for requests, and connections."""
+    api.key(Role.ADMIN)
+    api.key(Role.SENDER)
+    locking = Database(ledger_url)
+    with ThreadPoolExecutor(50) as pool:
+        with locking.write() as tx:
+            tx.execute(text("LOCK TABLE webhook_endpoints IN ACCESS EXCLUSIVE MODE"))
+            readers = [pool.submit(api.get, "/v1/webhooks") for _ in range(50)]
+            blocked = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+            until(lambda: tx.execute(blocked).scalar_one() >= 15)
+            first, again = (
+                api.post("/v1/messages", code(wait_seconds=0.1), Role.SENDER, headers=KEY) for _ in range(2)
+            )
+            assert (first.status_code, again.text) == (202, first.text)
+            assert not any(reader.done() for reader in readers)
+        assert {reader.result(60).status_code for reader in readers} == {200}
+    locking.close()
 
 
 # -- wait_seconds ------------------------------------------------------------------------------------------------------

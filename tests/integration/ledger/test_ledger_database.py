@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,13 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from bulksend.errors import InvalidInput, LedgerUnreachable
 from bulksend.ledger.clock import read_clock
-from bulksend.ledger.database import Database, among, rows_changed
+from bulksend.ledger.database import (
+    Database,
+    among,
+    rows_changed,
+    set_lock_timeout,
+    set_statement_timeout,
+)
 from bulksend.ledger.schema import senders
 
 PUT = text("INSERT INTO senders (phone, name, rate, added_at) VALUES (:phone, '', 1, 1)")
@@ -190,6 +197,41 @@ def test_a_server_that_is_away_is_named_without_its_password(nobody_home: Databa
 def test_patience_with_a_server_that_is_away_ends(nobody_home: Database) -> None:
     with pytest.raises(LedgerUnreachable, match=r"127\.0\.0\.1"):
         nobody_home.retrying(read_clock, patience_s=0.05)
+
+
+def refusal(database: Database, work: Callable[[Connection], Any]) -> str:
+    """What a transaction raises."""
+
+    def write() -> None:
+        with database.translated_errors(), database.write() as tx:
+            work(tx)
+
+    with pytest.raises(LedgerUnreachable) as raised:
+        write()
+    return str(raised.value)
+
+
+def test_connections_that_all_stay_in_use_are_named_as_the_cause(ledger_url: str) -> None:
+    with closing(Database(ledger_url, pool_size=1, pool_timeout_s=0.05)) as database, ExitStack() as readers:
+        most = 1 + 10  # pool_size and what it may have beyond that
+        for _ in range(most):
+            readers.enter_context(database.read())
+        assert "all connections of this process are in use" in refusal(database, lambda tx: put(tx, "1"))
+
+
+def test_a_lock_and_a_slow_statement_are_no_lost_network(postgres_ledger_url: str) -> None:
+    def wait(tx: Connection) -> None:
+        set_lock_timeout(tx, 50)
+        put(tx, "1")
+
+    def take_long(tx: Connection) -> None:
+        set_statement_timeout(tx, 50)
+        tx.execute(text("SELECT pg_sleep(60)"))
+
+    with closing(Database(postgres_ledger_url)) as database, database.write() as holder:
+        holder.execute(text("LOCK TABLE senders IN ACCESS EXCLUSIVE MODE"))
+        assert "a transaction holds a lock for long" in refusal(database, wait)
+        assert "a statement took too long" in refusal(database, take_long)
 
 
 def test_a_lost_connection_is_replaced(desk: Any) -> None:
