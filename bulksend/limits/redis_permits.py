@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 import redis
 
 from bulksend.limits.keyed_hashes import KeyedHashes
-from bulksend.limits.rules import DAY_MS, FARTHEST_MS, SLICE_MS, LimitRules
+from bulksend.limits.rules import DAY_MS, KEPT_MS, SLICE_MS, LimitRules
 from bulksend.limits.script import build_script
 from bulksend.limits.types import Ask, Gate, Grant, Permit, Reported, Slowed, Wait
 from bulksend.messaging.code_delay import FULL, LimiterState, Pace, Places
@@ -30,8 +30,6 @@ _CHUNK = 2000
 """How many recipients are read or written in one command."""
 _PLACES = 1000
 """How many places that get free are looked up: a forecast for more people than that is too early."""
-_KEEP_MS = 2 * FARTHEST_MS
-"""How long a process remembers its permits that a quota counts, for a Redis that lost them."""
 
 
 _GROUP = ("kind", "sender", "campaign", "rate", "quota", "campaign_rate", "counted")
@@ -228,7 +226,7 @@ class RedisPermits:
             known, self._seen = self._seen[0], (epoch, now_ms)
             forgotten = list(self._counted) if known not in (0, epoch) else []
             self._counted += counted
-            while self._counted and self._counted[0][1] < now_ms - _KEEP_MS:
+            while self._counted and self._counted[0][1] < now_ms - KEPT_MS:
                 self._counted.popleft()
         return forgotten
 

@@ -31,6 +31,8 @@ FARTHEST_MS = MAX_LEAD_MS + max(HORIZON_MS.values()) + SLICE_MS
 LAYOUT = "slices 2"
 #: After the limiter lost its memory it gives no permit for this time: until the last old slice, a second, and a margin.
 BLACKOUT_MS = FARTHEST_MS + 1100.0
+#: A process remembers its permits that a quota counts for this long, for a Redis that lost them.
+KEPT_MS = 2 * FARTHEST_MS
 #: The wait before the next ask for a sender whose quota is not known yet.
 COLD_AGAIN_MS = 250.0
 #: Restarts within this time of each other count as one: several workers notice the same restart.

@@ -958,11 +958,23 @@ def messages_of(
     ]
 
 
+_OTP_OF_A = (Kind.OTP, SENDERS[0], CAMPAIGNS[0])
+
+
 @settings(max_examples=60, deadline=None)
 @given(story=st.lists(acts, min_size=1, max_size=40), account_rate=st.sampled_from([None, 40.0]))
 @example(
     story=[("wipe",), ("restore",), ("slow", (Scope.SENDER, SENDER)), ("report", 2, 0, False)],
     account_rate=40.0,
+)
+@example(
+    # A new memory is told of the six recipients that had permits right before the loss.
+    story=[
+        ("ask", [(*_OTP_OF_A, 101, 3, False), (*_OTP_OF_A, 104, 3, False)], 0.0, None),
+        ("wipe",),
+        ("peek", (*_OTP_OF_A, 107, 1, False)),
+    ],
+    account_rate=None,
 )
 def test_the_scripts_and_their_twin_in_memory_answer_alike(
     valkey: redis.Redis, story: list[tuple[object, ...]], account_rate: float | None

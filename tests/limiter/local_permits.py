@@ -20,6 +20,7 @@ from bulksend.limits.rules import (
     CLOCK_BACK_MS,
     COLD_AGAIN_MS,
     DAY_MS,
+    KEPT_MS,
     MAX_LEAD_MS,
     LimitRules,
 )
@@ -110,6 +111,9 @@ class LocalPermits:
         self._rules = rules or LimitRules()
         self._memory = None if began_ms is None else _begin(began_ms, self._rules)
         self._lock = threading.Lock()
+        self._told = self._memory
+        """The memory of the newest answer, and the last permits that a quota counts: (recipient, begin)."""
+        self._counted: deque[tuple[str, float]] = deque()
 
     # -- see Permits -----------------------------------------------------------------------------------
 
@@ -140,6 +144,7 @@ class LocalPermits:
             memory.turn = (memory.turn + call.begun.total()) % 1_000_000
             epoch, opened_ms = f"local-{memory.epoch_ms:.0f}", memory.breaker.opened_ms()
             in_order = tuple(answers[place] for place in range(len(asks)))
+            self._tell(memory, zip(asks, in_order, strict=True), now)
             return Grant(in_order, now, needs_restore, epoch, opened_ms)
 
     def peek(self, ask: Ask) -> tuple[Wait, ...]:
@@ -234,6 +239,20 @@ class LocalPermits:
             memory = self._memory = _begin(now, self._rules)
         memory.last_ms = max(memory.last_ms, now)
         return memory
+
+    def _tell(self, memory: _Memory, answered: Iterable[tuple[Ask, Permit | Wait]], now: float) -> None:
+        """Tell a new memory the last permits that a quota counts: the ledger has them later."""
+        if memory is not self._told:
+            for recipient, begins in self._counted:
+                memory.recipients[recipient] = max(begins, memory.recipients.get(recipient, 0.0))
+        self._told = memory
+        self._counted += [
+            (self.hashes.recipient(ask.recipient), answer.begin_ms)
+            for ask, answer in answered
+            if isinstance(answer, Permit) and ask.sender_limits.quota is not None and not ask.counted
+        ]
+        while self._counted and self._counted[0][1] < now - KEPT_MS:
+            self._counted.popleft()
 
     # -- one call --------------------------------------------------------------------------------------
 
