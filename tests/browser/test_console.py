@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 
 from playwright.sync_api import ViewportSize, expect
 
@@ -116,15 +117,30 @@ def test_updates_are_paused_until_a_person_resumes_them(tab: Tab, console: Conso
 
 
 def test_a_lost_connection_is_said_and_comes_back(tab: Tab) -> None:
-    page = tab.page
-    page.route("**/live?*", lambda route: route.abort())
+    page, cut = tab.page, threading.Event()
+    cut.set()
+    page.route("**/live?*", lambda route: route.abort() if cut.is_set() else route.continue_())
     # What the browser says of it is what the test asks for.
     tab.open("/")
     expect(page.get_by_text("Connection lost")).to_be_visible()
     tab.check_accessible()
-    page.unroute("**/live?*")
+    cut.clear()
     expect(page.get_by_text("Live, as of")).to_be_visible()
     tab.wrong = [each for each in tab.wrong if "ERR_FAILED" not in each]
+
+
+def test_a_connection_that_is_never_answered_is_lost_too(tab: Tab) -> None:
+    page, silent = tab.page, threading.Event()
+    silent.set()
+    page.clock.install()
+    page.route("**/live?*", lambda route: None if silent.is_set() else route.continue_())
+    with page.expect_request("**/live?*"):
+        tab.open("/")
+    page.clock.fast_forward(36_000)
+    expect(page.get_by_text("Connection lost")).to_be_visible()
+    silent.clear()
+    page.clock.fast_forward(31_000)
+    expect(page.get_by_text("Live, as of")).to_be_visible()
 
 
 def test_without_scripts_pages_can_be_read_and_forms_sent(open_tab: OpenTab) -> None:

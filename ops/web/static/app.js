@@ -43,13 +43,14 @@ const live = (() => {
     timer = setTimeout(open, pause_s * 1000);
   };
 
-  // A connection that is silent for three of its heartbeats is none.
+  // A connection that is silent for three of its heartbeats is none, and so is one that is not answered.
+  const await_news = () => { clearTimeout(watch); watch = setTimeout(lost, 35_000); };
+
   const heard = (time) => {
     failures = 0;
     if (time) at = new Date(time);
     show(!time);
-    clearTimeout(watch);
-    watch = setTimeout(lost, 35_000);
+    await_news();
   };
 
   function open() {
@@ -63,6 +64,7 @@ const live = (() => {
     source.addEventListener("changed", (event) => { const [time, topics] = JSON.parse(event.data); heard(time); refresh(topics); });
     source.addEventListener("over", () => { close(); location.reload(); });
     source.onerror = lost;
+    await_news();
   }
 
   async function refresh(topics) {
