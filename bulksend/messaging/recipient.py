@@ -51,6 +51,8 @@ _SHORT = f"is too short for a phone number; emergency and short numbers have no 
 _AS_TEXT = "format the column as text and export it again"
 _SCIENTIFIC = re.compile(r"[+-]?(\d+)(?:[.,](\d+))?[eE]\+?(\d{1,3})", re.ASCII)
 _WHOLE_FLOAT = re.compile(r"(\+?\d+)[.,]0+", re.ASCII)
+#: How links to a number begin (RFC 3966, WhatsApp's "click to chat"), and how other vendors write a WhatsApp number.
+_LINK = re.compile(r"(?:tel:|whatsapp:|(?P<chat>(?:https?://)?wa\.me/))(?=[+(]*\d)", re.IGNORECASE)
 _EXTENSION = re.compile(r"(.*\d.*?)(?:x|ext\.?|extn\.?|extension|#|;ext=)[\s.:=]*\d+\s*", re.IGNORECASE)
 _ALLOWED = re.compile(r"[+\d\s().\-/·‐-―−]*")
 #: Premium rate, because of its price; the others cannot have WhatsApp.
@@ -80,6 +82,15 @@ def parse_recipient(value: object, *, default_region: str | None = None, field: 
         if plain is not None:
             return plain
     return _parse_any_case(value, default_region, field)
+
+
+def without_link(text: str) -> str:
+    """``tel:+44…``, ``whatsapp:+44…`` and ``https://wa.me/44…`` as the number in it; any other text as it is."""
+    found = _LINK.match(text)
+    if found is None:
+        return text
+    number = text[found.end() :]
+    return "+" + number.removeprefix("+") if found["chat"] else number
 
 
 def region_of(recipient: str) -> str | None:
@@ -334,7 +345,7 @@ def _from_text(value: str, field: str) -> str:
     text = unicodedata.normalize("NFKC", INVISIBLE.sub("", value)).strip()
     if text.startswith('="') and text.endswith('"'):  # in CSV files it stops Excel from changing a number
         text = text[2:-1]
-    text = text.lstrip("'’").strip()
+    text = without_link(text.lstrip("'’").strip())
     if not text:
         raise InvalidValue(field, "", f"is empty; {_REMEDY}")
     if not text.isascii():

@@ -14,6 +14,7 @@ from bulksend.ledger import look_up as by_id
 from bulksend.ledger.search import Query
 from bulksend.messaging import parse_recipient
 from bulksend.messaging.masking import mask_digits
+from bulksend.messaging.recipient import without_link
 from bulksend.operations.campaigns import summaries
 from bulksend.operations.json_shape import Page, checked_after, to_json
 
@@ -69,7 +70,7 @@ def look_up(
 
     Raises InvalidValue for an ``after`` that is none.
     """
-    given, before = cleaned(text), checked_after(after)
+    given, before = without_link(cleaned(text)), checked_after(after)
     if not given:
         return Found(None, None, Page([], None))
     phone, why_not = _phone(given, default_region)

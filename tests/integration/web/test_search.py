@@ -32,6 +32,8 @@ def found(web: Web, text: str, role: Role = Role.ADMIN) -> Html:
         NUMBER,
         "0044 7700 900851",
         "+44 7700-900 851",
+        f"tel:+{NUMBER}",
+        f"https://wa.me/{NUMBER}",
         "\u202a+44 7700 900851\u202c",
         "４４７７００９００８５１",
     ],
