@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import threading
 
-from playwright.sync_api import ViewportSize, expect
+from playwright.sync_api import Page, Route, ViewportSize, expect
 
 from bulksend.operations import campaigns
 from bulksend.operations.access import Role
@@ -129,18 +129,44 @@ def test_a_lost_connection_is_said_and_comes_back(tab: Tab) -> None:
     tab.wrong = [each for each in tab.wrong if "ERR_FAILED" not in each]
 
 
+def leave_first_unanswered(page: Page, address: str) -> None:
+    """The first request to this address gets no answer; the later ones go on."""
+    first: list[Route] = []
+
+    def handle(route: Route) -> None:
+        if first:
+            route.continue_()
+        else:
+            first.append(route)
+
+    page.route(address, handle)
+
+
 def test_a_connection_that_is_never_answered_is_lost_too(tab: Tab) -> None:
-    page, silent = tab.page, threading.Event()
-    silent.set()
+    page = tab.page
     page.clock.install()
-    page.route("**/live?*", lambda route: None if silent.is_set() else route.continue_())
+    leave_first_unanswered(page, "**/live?*")
     with page.expect_request("**/live?*"):
         tab.open("/")
     page.clock.fast_forward(36_000)
     expect(page.get_by_text("Connection lost")).to_be_visible()
-    silent.clear()
     page.clock.fast_forward(31_000)
     expect(page.get_by_text("Live, as of")).to_be_visible()
+
+
+def test_a_page_that_is_never_answered_is_asked_for_again(tab: Tab, console: Console) -> None:
+    page, name = tab.page, console.ids["campaigns"][0]
+    page.clock.install()
+    tab.open("/campaigns?name=spring")
+    expect(page.get_by_role("cell", name="Running")).to_be_visible()
+    leave_first_unanswered(page, "**/campaigns?*")
+    with page.expect_request("**/campaigns?*"):
+        act(console, name, Act.PAUSE)
+    page.clock.fast_forward(36_000)
+    expect(page.get_by_text("Connection lost")).to_be_visible()
+    page.clock.fast_forward(31_000)
+    expect(page.get_by_role("cell", name="Paused")).to_be_visible()
+    act(console, name, Act.RESUME)
 
 
 def test_without_scripts_pages_can_be_read_and_forms_sent(open_tab: OpenTab) -> None:

@@ -44,7 +44,8 @@ const live = (() => {
   };
 
   // A connection that is silent for three of its heartbeats is none, and so is one that is not answered.
-  const await_news = () => { clearTimeout(watch); watch = setTimeout(lost, 35_000); };
+  const PATIENCE_MS = 35_000;
+  const await_news = () => { clearTimeout(watch); watch = setTimeout(lost, PATIENCE_MS); };
 
   const heard = (time) => {
     failures = 0;
@@ -70,12 +71,14 @@ const live = (() => {
   async function refresh(topics) {
     if (running) { again = true; return; }
     running = true;
+    const patience = new AbortController(), late = setTimeout(() => patience.abort(), PATIENCE_MS);
     try {
-      const answer = await fetch(location.href, { headers: { "X-Live": "1", Accept: "text/html" }, redirect: "error" });
+      const answer = await fetch(location.href, { headers: { "X-Live": "1", Accept: "text/html" }, redirect: "error", signal: patience.signal });
       if (answer.status === 401) { location.reload(); return; }
       if (answer.ok) put(parsed(await answer.text()));
       else if (answer.status >= 500) lost();
     } catch { if (!leaving) lost(); } finally {
+      clearTimeout(late);
       running = false;
       if (again) { again = false; setTimeout(refresh, 500); }
     }
