@@ -116,15 +116,15 @@ def oldest(tx: Connection) -> int:
     return newest(tx) + 1 if first is None else int(first)
 
 
-def check_after(tx: Connection, seq: int) -> None:
+def check_after(tx: Connection, seq: int, field: str = "after") -> None:
     """Check that a reader which has seen all events up to ``seq`` misses none.
 
-    Raises EventsGone when the next ones were deleted, InvalidValue when no event has that number yet.
+    Raises EventsGone when the next ones were deleted, InvalidValue of ``field`` when no event has that number yet.
     """
     first, last = oldest(tx), newest(tx)
     if seq > last:
         raise InvalidValue(
-            "after",
+            field,
             str(seq),
             f"is above the newest number, {last}; after a restore `bulksend restored` leads beyond it",
         )

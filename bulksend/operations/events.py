@@ -41,14 +41,16 @@ def wanted(
     campaign: str | None = None,
     numbers: bool = False,
     after: int | None = None,
+    after_field: str = "after",
 ) -> Wanted:
-    """What a reader asks for; ``campaign`` is an id or a name, ``after`` the number of the last event that it has.
+    """What a reader asks for; ``campaign`` is an id or a name, ``after`` the number of the last event that it has,
+    given as ``after_field``.
 
     Raises InvalidValue at an unknown type, CampaignNotFound, and EventsGone and InvalidValue as
     ``event_numbers.check_after``.
     """
     if after is not None:
-        event_numbers.check_after(tx, after)
+        event_numbers.check_after(tx, after, after_field)
     for type in types:
         if type not in TYPES:
             raise InvalidValue("types", type[:40], f"is not one of {', '.join(TYPES)}")

@@ -75,8 +75,8 @@ async def stream(
     The `id` of each is its number, so that a client that connects again misses none.
     """
     services.streams.check_room(principal.id)
-    seq = last_event_id if last_event_id is not None else after
-    wanted = await run_in_threadpool(_wanted, services, principal, types, campaign, numbers, seq)
+    seq, field = (after, "after") if last_event_id is None else (last_event_id, "Last-Event-ID")
+    wanted = await run_in_threadpool(_wanted, services, principal, types, campaign, numbers, seq, field)
     if numbers:
         await run_in_threadpool(record_reading, services.database, principal, "follow events")
     check = _check(services, principal, presented_key(request), numbers)
@@ -92,12 +92,15 @@ def _wanted(
     campaign: str | None,
     numbers: bool,
     after: int | None = None,
+    after_field: str = "after",
 ) -> Wanted:
     if numbers:
         operations.check_numbers(principal)
     names = [name for name in (types or "").split(",") if name]
     with services.database.read() as tx:
-        return operations.wanted(tx, types=names, campaign=campaign, numbers=numbers, after=after)
+        return operations.wanted(
+            tx, types=names, campaign=campaign, numbers=numbers, after=after, after_field=after_field
+        )
 
 
 def _check(services: Services, principal: Principal, key: str, numbers: bool) -> Callable[[], None]:

@@ -112,6 +112,13 @@ def test_a_wrong_question_is_a_problem(api: Any) -> None:
         assert answer.headers["content-type"] == "application/problem+json"
 
 
+@ON_ONE_DATABASE
+def test_a_number_above_the_newest_is_blamed_on_what_gave_it(api: Any) -> None:
+    for given, headers in (("after", {}), ("Last-Event-ID", {"Last-Event-ID": "7"})):
+        answer = api.get("/v1/events/stream", params={"after": "7"}, headers=headers)
+        assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, given)
+
+
 def test_a_reader_behind_the_oldest_event_gets_410_with_its_number(api: Any) -> None:
     happen(api.ledger, "a", "b")
     with api.ledger.write() as tx:
