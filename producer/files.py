@@ -380,6 +380,12 @@ def read_content(path: Path, option: str) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
+        if str(path).lstrip().startswith("{"):
+            # Not shown again: a text may be private.
+            raise InvalidInput(
+                f"{option} takes the name of a file, and this is its JSON: save it, e.g. as content.json, and give "
+                "that name"
+            ) from None
         raise InvalidInput(f"{option}: {path} cannot be read: {error.strerror}") from None
 
 

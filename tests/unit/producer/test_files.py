@@ -253,6 +253,22 @@ def test_columns_that_differ_in_marks_only_are_refused(tmp_path: Path) -> None:
     assert "stands twice" in " ".join(read(plan(tmp_path, tmp_path / "list.jsonl"))[1])
 
 
+@pytest.mark.parametrize("length", [1, 500])  # the name of a file ends before 500
+def test_json_in_place_of_the_name_of_its_file_is_said_and_not_shown(tmp_path: Path, length: int) -> None:
+    inline = Path(json.dumps({"body": "4" * length + " is {{name}}"}))
+    with pytest.raises(InvalidInput, match=r"^--content takes the name of a file.*content\.json") as raised:
+        plan_file(
+            tmp_path / "list.csv",
+            sender="8615000579987",
+            type="text",
+            content=inline,
+            kind="otp",
+            created_by="test",
+            naming=as_cli_option,
+        )
+    assert "4 is" not in str(raised.value)
+
+
 def test_a_marked_name_in_the_content_is_the_same_name(tmp_path: Path) -> None:
     """Case 19."""
     assert read(plan(tmp_path, CSV, "Hello {{\u200bname}}{{price\u2060|0}}"))[0] == ["Hello Ann5"]
