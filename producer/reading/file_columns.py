@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -10,6 +11,7 @@ from pathlib import Path
 from bulksend.errors import InvalidInput
 from bulksend.messaging.argument_naming import as_json_field
 from bulksend.messaging.column_names import RESERVED, normal_name, reserved_or_own
+from bulksend.messaging.plan import as_text
 from bulksend.messaging.recipient import parse_recipient
 from producer.reading.file_formats import open_rows
 from producer.reading.rows import RawRow, RowSource
@@ -52,7 +54,8 @@ def head_of(
         names, problem = _names(source)
         rows = [row.values for row in islice(source, _LOOKED_AT) if isinstance(row, RawRow)]
         texts = {
-            column: [text for row in rows if (text := _text(row.get(column)))] for column in source.header
+            column: [text for row in rows if (text := shown_cell(row.get(column), _LONGEST))]
+            for column in source.header
         }
         guessed = "" if "to" in names.values() else _recipients_by_values(texts)
         columns = [
@@ -65,6 +68,15 @@ def head_of(
             for column in source.header
         ]
         return FileHead(columns, source.format, [*source.notes, *_of_columns(source)], problem)
+
+
+def shown_cell(value: object, longest: int) -> str:
+    """A cell as a message would have it, cut where it is longer; what no message can have as JSON."""
+    try:
+        text = (as_text("", value) or "").strip()
+    except InvalidInput:
+        text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= longest else text[:longest] + "…"
 
 
 def _names(source: RowSource) -> tuple[dict[str, str], str]:
@@ -101,8 +113,3 @@ def _is_phone(text: str) -> bool:
 
 def _of_columns(source: RowSource) -> list[str]:
     return [note for notes in source.column_notes.values() for note in notes]
-
-
-def _text(value: object) -> str:
-    text = "" if value is None else str(value).strip()
-    return text if len(text) <= _LONGEST else text[:_LONGEST] + "…"

@@ -13,6 +13,7 @@ from bulksend.messaging.column_names import normal_name
 from bulksend.messaging.plan import RefusedRow
 from producer.files import FilePlan
 from producer.reading import RawRow, open_rows
+from producer.reading.file_columns import shown_cell
 
 #: No posted file has such a name: none begins with a dot.
 KEPT = ".refused.json"
@@ -98,12 +99,5 @@ def _table(plan: FilePlan, refused: Sequence[RefusedRow]) -> dict[str, object]:
 
 def _shown(plan: FilePlan, value: object, is_recipient: bool) -> str:
     """A cell; of one-time codes nothing but the recipient is kept."""
-    text = _text(value)
+    text = shown_cell(value, _LONGEST)
     return text if is_recipient or plan.kind is not Kind.OTP else "*" * len(text)
-
-
-def _text(value: object) -> str:
-    if value is None:
-        return ""
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= _LONGEST else text[:_LONGEST] + "…"

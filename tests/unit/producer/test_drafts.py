@@ -18,6 +18,7 @@ from producer.uploads import StoredFile, UploadStore
 from producer.uploads.drafts import Drafts
 from producer.uploads.refused_cells import keep_cells, kept_cells
 from producer.uploads.store import ABANDONED_S, DRAFT_S
+from tests.unit.producer.workbooks import parts_of, row, row_of_texts, save, sheet_xml
 
 
 @pytest.fixture
@@ -92,6 +93,24 @@ def test_the_cells_of_refused_rows_are_kept_and_codes_are_not(store: UploadStore
     assert list(first.cells) == (["12", "***", "****"] if kind == "otp" else ["12", "Ben", "5678"])
     assert (first.bad, second.cells, second.bad) == (0, [], None)
     assert kept_cells(stored(store).path).rows == ()
+
+
+def test_numbers_of_a_spreadsheet_are_shown_as_they_are_sent(tmp_path: Path) -> None:
+    """A cell 447700900123 is sent as that, and not as 447700900123.0, which no person would confirm."""
+    numbers = "".join(f"<c><v>{each}</v></c>" for each in ("447700900123", "25", "0.1"))
+    sheet = sheet_xml(row_of_texts("to", "discount", "rate") + row(numbers))
+    path = save(tmp_path / "people.xlsx", parts_of(sheet))
+    assert [list(each.samples) for each in head_of(path).columns] == [["447700900123"], ["25"], ["0.1"]]
+    plan = plan_file(
+        path,
+        sender="8615000579987",
+        type="text",
+        content=b'{"body": "{{discount}}"}',
+        kind="marketing",
+        created_by="ann",
+    )
+    keep_cells(plan, [RefusedRow(2, "to", "", "is wrong")])
+    assert list(kept_cells(path).rows[0].cells) == ["447700900123", "25", "0.1"]
 
 
 def test_a_look_at_a_file_shows_values_and_what_columns_are_by_their_names(store: UploadStore) -> None:
