@@ -61,6 +61,8 @@ def open_rows(
 def _why_unsupported(suffix: str) -> str:
     if suffix in (".xls", ".xlsb", ".ods", ".numbers"):
         return f"{suffix} files are not supported; save it as .xlsx or CSV"
+    if suffix in (".zip", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar"):
+        return f"{suffix} files are not supported; unpack it first"
     if suffix == ".json":
         return "write one JSON object a line and name the file .jsonl"
     return f"the extension {suffix or '(none)'} does not tell the format; rename the file to .csv, .xlsx or .jsonl"

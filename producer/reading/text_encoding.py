@@ -179,7 +179,8 @@ def _refuse_other_encoding(path: Path, naming: ArgumentNaming) -> None:
     if broken >= 2 and broken > intact:
         raise InvalidInput(
             f"{path.name} is not UTF-8 (line {first} and others); export it as UTF-8, or name its encoding, such as "
-            f"{naming('encoding', 'cp1252')} (Western) or {naming('encoding', 'cp1251')} (Cyrillic); "
+            f"{naming('encoding', 'cp1252')} (Western), {naming('encoding', 'cp1251')} (Cyrillic) or "
+            f"{naming('encoding', 'gb18030')} (Chinese); "
             f"{naming('encoding', 'utf-8')} refuses only the rows concerned"
         )
 

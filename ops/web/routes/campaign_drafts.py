@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
@@ -25,7 +26,7 @@ from ops.web.campaign_form import (
     usable_columns,
     use_of,
 )
-from ops.web.forms import SenderFileForm, SenderForm, check_count
+from ops.web.forms import Fields, SenderFileForm, SenderForm, check_count
 from ops.web.pages import Page, SenderPage
 from producer.intake_report import SamePeople
 from producer.reading.file_columns import FileHead, head_of
@@ -54,7 +55,7 @@ def choose_file(
     """
     if rest:
         return _rest(page, from_)
-    return page.render(_NEW, problem=None, **_source(page, from_))
+    return page.render(_NEW, problem=None, encoding="", **_source(page, from_))
 
 
 def _source(page: Page, name: str) -> dict[str, Any]:
@@ -107,27 +108,30 @@ async def take_file(form: SenderFileForm) -> Response:
     """Store the file as it comes, and go on with it."""
     page, store = form.page, form.page.services.uploads.store
     try:
-        fields, file = await form.receive(store, ("from",))
+        fields, file = await form.receive(store, ("from", "encoding"))
     except AccessDenied:
         raise
     except InvalidInput as error:
-        return await run_in_threadpool(_not_taken, page, "", error)
+        return await run_in_threadpool(_not_taken, page, Fields({}), error)
     try:
         with store.deleted_on_error(file.id, Exception):
-            draft = await run_in_threadpool(_begin, page, file, fields.text("from"))
+            draft = await run_in_threadpool(_begin, page, file, fields)
     except InvalidInput as error:
-        return await run_in_threadpool(_not_taken, page, fields.text("from"), error)
+        return await run_in_threadpool(_not_taken, page, fields, error)
     return page.redirect(f"/campaigns/new/{draft.id}")
 
 
-def _not_taken(page: Page, source: str, error: BulksendError) -> Response:
-    problem = kept_problem(error)
-    return page.render(_NEW, status=problem["status"], problem=problem, **_source(page, source))
+def _not_taken(page: Page, sent: Fields, error: BulksendError) -> Response:
+    problem, source = kept_problem(error), _source(page, sent.text("from"))
+    return page.render(
+        _NEW, status=problem["status"], problem=problem, encoding=sent.text("encoding"), **source
+    )
 
 
-def _begin(page: Page, file: StoredFile, source: str) -> Draft:
+def _begin(page: Page, file: StoredFile, sent: Fields) -> Draft:
     """Raises InvalidInput where the file as a whole cannot be read, or the campaign to clone is none."""
-    found = len(head_of(file.path).columns)
+    source, encoding = sent.text("from"), sent.optional("encoding")
+    found = len(head_of(file.path, encoding=encoding).columns)
     if found > _COLUMNS:
         why = f"has {found:,} columns, and at most {_COLUMNS} fit into the form; leave out those that no message uses"
         raise InvalidValue("file", "", why)
@@ -139,6 +143,7 @@ def _begin(page: Page, file: StoredFile, source: str) -> Draft:
         known = senders.list_senders(page.database)
         fields |= {"sender": known[0].phone} if len(known) == 1 else {}
         fields["timezone"] = page.locale.zone
+    fields |= {"encoding": encoding} if encoding else {}
     return drafts_of(page).begin(file, fields, by=page.user.name)
 
 
@@ -189,6 +194,14 @@ def _head(page: Page, draft: Draft) -> FileHead:
     )
 
 
+def _head_without_options(path: Path) -> FileHead:
+    """The columns as they are read by themselves; none where they cannot be."""
+    try:
+        return head_of(path)
+    except InvalidInput:
+        return FileHead((), path.suffix.lstrip("."), ())
+
+
 def _values(page: Page, fields: Any) -> list[TemplateValue] | None:
     """The values of the chosen template; None where they are not known."""
     language, _, name = str(fields.get("template", "")).partition(" ")
@@ -203,7 +216,7 @@ def _form(
     except InvalidInput as error:
         # The encoding or the sheet that was typed.
         problem = kept_problem(error)
-        head = head_of(drafts_of(page).file(draft).path)
+        head = _head_without_options(drafts_of(page).file(draft).path)
     head = replace(head, columns=head.columns[:_COLUMNS])
     values = _values(page, fields)
     fields = {f"p.{place}": text for place, text in guessed_texts(values or [], head, fields).items()} | dict(

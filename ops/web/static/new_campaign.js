@@ -36,7 +36,7 @@ for (const form of $$("form[data-upload]")) {
       box.hidden = true;
       const problem = $(".problem", main);
       $(".problem")?.remove();
-      if (problem) { form.before(problem); problem.focus(); } else { said.textContent = main.textContent.trim().slice(0, 300); box.hidden = false; }
+      if (problem) { form.before(problem); problem.focus(); $("details", form).open = true; } else { said.textContent = main.textContent.trim().slice(0, 300); box.hidden = false; }
     });
     request.open("POST", form.action);
     request.setRequestHeader("Accept", "text/html");

@@ -39,7 +39,7 @@ TEXT = {
 
 
 def uploaded(
-    web: Web, data: str = FILE, *, name: str = "people.csv", role: Role = Role.SENDER, **fields: str
+    web: Web, data: str | bytes = FILE, *, name: str = "people.csv", role: Role = Role.SENDER, **fields: str
 ) -> Any:
     token = csrf.token_of(web.token(role))
     return web.ask(
@@ -47,7 +47,7 @@ def uploaded(
         "/campaigns/new",
         role,
         data={csrf.FIELD: token, **fields},
-        files={"file": (name, data.encode())},
+        files={"file": (name, data.encode() if isinstance(data, str) else data)},
     )
 
 
@@ -256,6 +256,27 @@ def test_what_was_typed_stays_with_its_errors_and_its_zone(web: Web) -> None:
     with web.api.ledger.read() as tx:
         frozen = plans.get(tx, good.headers["location"].rpartition("/")[2])
     assert json.loads(frozen.options)["send_at"] == "2030-03-31 09:30"
+
+
+@ON_ONE_DATABASE
+def test_a_file_that_is_not_utf_8_is_taken_with_its_encoding(web: Web) -> None:
+    """Excel saves "CSV" in the encoding of its country, which the page must be able to say."""
+    data = "手机号,姓名\n8613800138000,李雷\n8613800138001,韩梅梅\n".encode("gb18030")
+    refused = uploaded(web, data)
+    page = Html(refused.text)
+    assert (refused.status_code, '"encoding": "gb18030"' in page.text()) == (422, True)
+    assert page.one(".//form//details").get("open") is not None
+    wrong = uploaded(web, data, encoding="gbk2")
+    assert (wrong.status_code, Html(wrong.text).by_id("f-encoding").get("value")) == (422, "gbk2")
+    taken = uploaded(web, data, encoding="gb18030")
+    assert taken.status_code == 303
+    form = web.get(taken.headers["location"], Role.SENDER)
+    assert "李雷 韩梅梅" in form.text(".//tbody/tr[2]")
+    assert form.fields(".//form[@id='build']")["encoding"] == "gb18030"
+    web.post(taken.headers["location"], {**TEXT, "encoding": "utf-16", "act": "show"}, Role.SENDER)
+    unread = web.get(taken.headers["location"], Role.SENDER)
+    assert "has no byte-order mark" in unread.text()
+    assert unread.by_id("reading").get("open") is not None
 
 
 @ON_ONE_DATABASE

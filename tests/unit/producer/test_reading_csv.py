@@ -278,6 +278,7 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
         ("list.doc", "to\n1\n", "rename the file to .csv, .xlsx or .jsonl"),
         ("list.json", "[]", "one JSON object a line"),
         ("list.xls", "to\n1\n", "save it as .xlsx or CSV"),
+        ("list.csv.gz", "to\n1\n", ".gz files are not supported; unpack it first"),
         ("list.csv", b"PK\x03\x04....", "name a spreadsheet .xlsx"),
         ("list.csv", b"\x1f\x8b....", "unpack it first"),
         ("list.csv", '{"to": "1"}\n', "name the file .jsonl"),

@@ -56,6 +56,7 @@ def test_another_encoding_is_refused_with_the_remedy_and_not_guessed(tmp_path: P
     message = refusal(write(tmp_path, data))
     assert "is not UTF-8 (line 2 and others)" in message
     assert "encoding='cp1252'" in message
+    assert "encoding='gb18030' (Chinese)" in message
 
 
 @pytest.mark.parametrize(
