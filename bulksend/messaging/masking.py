@@ -6,7 +6,10 @@ import re
 
 from bulksend.messaging.sentences import Sentence
 
-_DIGITS = re.compile(r"\d{7,}")
+#: A UUID, with or without dashes, is no number: each seventh has seven digits in a row. Its end has a letter, so that
+#: ``20261201-0900-0001-0002-447700900123`` is none.
+_UUID = r"(?<![0-9A-Za-z])[0-9a-fA-F]{8}-?(?:[0-9a-fA-F]{4}-?){3}(?=[0-9]{0,11}[a-fA-F])[0-9a-fA-F]{12}(?![0-9A-Za-z])"
+_DIGITS = re.compile(rf"{_UUID}|(\d{{7,}})")
 
 
 def mask_phone(phone: str) -> str:
@@ -17,13 +20,13 @@ def mask_phone(phone: str) -> str:
 
 
 def mask_digits(text: str) -> str:
-    """Mask every run of seven digits or more in free text, such as a vendor's error message.
+    """Mask every run of seven digits or more in free text, such as a vendor's error message, but of a UUID.
 
     A sentence stays one.
     """
     if isinstance(text, Sentence):
         return text.changed(mask_digits)
-    return _DIGITS.sub(lambda found: mask_phone(found.group()), text)
+    return _DIGITS.sub(lambda found: mask_phone(found[1]) if found[1] else found[0], text)
 
 
 def mask_key(key: str, phone: str) -> str:
