@@ -90,8 +90,8 @@ def _step(database: Database, target: str, lock_ms: int) -> bool:
     return reached != target
 
 
-def check_schema(database: Database) -> None:
-    """Raises SchemaOutdated or SchemaNewer, with the remedy, when this program cannot work with the schema.
+def check_schema(database: Database) -> str:
+    """The schema's revision. Raises SchemaOutdated or SchemaNewer, with the remedy, when this program cannot use it.
 
     A newer schema is fine where the program that made it says that this one may run beside it.
     """
@@ -99,13 +99,14 @@ def check_schema(database: Database) -> None:
     with database.read() as tx:
         current = _recorded(tx)
         if current is not None and _may_run_beside(tx, current, head):
-            return
+            return current
     _refuse_newer(database, current)
     if current != head:
         state = (
             "has no tables yet" if current is None else f"is at revision {current}, this program needs {head}"
         )
         raise SchemaOutdated(f"the ledger at {database.address} {state}; run `bulksend migrate`")
+    return head
 
 
 def _may_run_beside(tx: Connection, current: str, head: str) -> bool:

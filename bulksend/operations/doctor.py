@@ -13,7 +13,7 @@ from bulksend.ledger import leases
 from bulksend.ledger.database import Database
 from bulksend.ledger.durability import durability
 from bulksend.ledger.key_file import key_file, ledger_file
-from bulksend.ledger.migrate import check_schema
+from bulksend.ledger.migrate import check_schema, newest_revision
 from bulksend.ledger.readiness import check_ledger_works
 from bulksend.messaging.sentences import say
 from bulksend.operations.blockers import Check, blocker, check_redis, ledger_blockers
@@ -87,7 +87,7 @@ def _open_ledger(of: Settings, database: Database) -> Iterator[Check]:
     yield Check("ledger", True, say("{address} answers", address=database.address))
     yield _sqlite(database) if database.is_sqlite else _durability(database)
     try:
-        check_schema(database)
+        revision = check_schema(database)
     except SchemaOutdated as error:
         yield blocker("schema", str(error), "bulksend migrate")
         return
@@ -95,7 +95,7 @@ def _open_ledger(of: Settings, database: Database) -> Iterator[Check]:
         yield blocker("schema", str(error), "update bulksend on this machine")
         return
     check_ledger_works(database)
-    yield Check("schema", True, "up to date")
+    yield _schema(revision)
     with database.read() as tx:
         names = leases.alive(tx)
     if names:
@@ -104,6 +104,17 @@ def _open_ledger(of: Settings, database: Database) -> Iterator[Check]:
         yield from list(check_ways_in_and_out(tx, of))
     with suppress(InvalidInput):  # a malformed encryption key has a check of its own
         yield from ledger_blockers(of, database)
+
+
+def _schema(revision: str) -> Check:
+    """A schema that this program can use: its own, or one of a newer program that it may run beside."""
+    if revision == newest_revision():
+        return Check("schema", True, "up to date")
+    return Check(
+        "schema",
+        True,
+        say("at revision {revision} of a newer bulksend, which this one may run beside", revision=revision),
+    )
 
 
 def _durability(database: Database) -> Check:

@@ -6,6 +6,8 @@ import os
 import time
 from pathlib import Path
 
+from sqlalchemy import text
+
 from bulksend.ledger import raw_receipts, senders, webhook_deliveries
 from bulksend.ledger.database import Database
 from bulksend.ledger.encryption import Cipher
@@ -56,6 +58,17 @@ def test_a_database_without_the_schema_is_named_with_the_command_that_creates_it
     Database(database_url).check()
     found = examine(Settings.from_env({"DATABASE_URL": database_url}))
     assert "bulksend migrate" in wrong(found)["schema"]
+
+
+def test_a_newer_schema_that_this_program_may_use_is_not_called_up_to_date(ledger: Database) -> None:
+    with ledger.write() as tx:
+        tx.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    found = examine(Settings.from_env({"DATABASE_URL": ledger.url.render_as_string(hide_password=False)}))
+    (schema,) = (check for check in found.checks if check.about == "schema")
+    assert (schema.well, schema.found) == (
+        True,
+        "at revision 9999 of a newer bulksend, which this one may run beside",
+    )
 
 
 def test_a_malformed_encryption_key_is_found_and_not_shown(ledger: Database) -> None:
