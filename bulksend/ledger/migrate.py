@@ -96,7 +96,7 @@ def check_schema(database: Database) -> str:
     A newer schema is fine where the program that made it says that this one may run beside it.
     """
     head = newest_revision()
-    with database.read() as tx:
+    with database.translated_errors(), database.read() as tx:
         current = _recorded(tx)
         if current is not None and _may_run_beside(tx, current, head):
             return current

@@ -24,6 +24,7 @@ from bulksend.ledger import installation
 from bulksend.ledger.database import Database
 from bulksend.ledger.migrate import check_schema, migrate, newest_revision
 from bulksend.ledger.readiness import check_ledger_works
+from bulksend.operations.doctor import examine
 from bulksend.settings import Settings
 from producer import InvalidInput as ExportedInvalidInput
 from producer import LedgerUnreachable as ExportedUnreachable
@@ -182,6 +183,15 @@ def test_missing_rights_in_the_tables_are_named(weak: str, tmp_path: Path, run: 
         done = run(command, folder=tmp_path, DATABASE_URL=weak)
         assert (done.returncode, "Traceback" in done.stderr) == (2, False), done.stderr[-2000:]
         assert "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public" in done.stderr
+
+
+def test_doctor_names_the_missing_rights_among_its_other_checks(weak: str) -> None:
+    found = {check.about: check for check in examine(Settings.from_env({"DATABASE_URL": weak})).checks}
+    assert "permission denied" in found["ledger"].found
+    assert found["ledger"].remedy.startswith(
+        "as the owner: GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES"
+    )
+    assert "credentials" in found
 
 
 def test_a_user_that_may_read_but_not_write_is_found_by_trying(weak: str, postgres_ledger_url: str) -> None:
