@@ -36,7 +36,7 @@ _CAUSES: tuple[tuple[tuple[str, ...], ServerProblem], ...] = (
         ("28P01", "password authentication failed", "no password supplied"),
         _fatal(
             "the password or the user is wrong",
-            "check both in DATABASE_URL; percent-encode @ : / # ? % in the password",
+            "check both in DATABASE_URL, and percent-encode @ : / # ? % in the password",
         ),
     ),
     (
@@ -50,7 +50,7 @@ _CAUSES: tuple[tuple[tuple[str, ...], ServerProblem], ...] = (
         _fatal("there is no such database", "create it: createdb --encoding UTF8 --template template0 NAME"),
     ),
     (
-        ("for schema", "for database"),
+        ("permission denied for schema", "permission denied for database"),
         _fatal(
             "the user may not make tables there",
             "as the owner: GRANT CREATE, USAGE ON SCHEMA public TO the user of DATABASE_URL",
@@ -85,10 +85,17 @@ _CAUSES: tuple[tuple[tuple[str, ...], ServerProblem], ...] = (
         _transient("the disk is full", "make room on the ledger's disk"),
     ),
     (
-        ("53300", "too many clients", "remaining connection slots"),
+        ("53300", "too many clients", "too many connections", "remaining connection slots"),
         _transient("it takes no more connections", "raise max_connections, or use a pooler"),
     ),
-    (("25006",), _transient("it is read-only", "set DATABASE_URL to the primary, not to a replica")),
+    (
+        ("25006",),
+        _transient(
+            "it is read-only",
+            "set DATABASE_URL to the primary, not to a replica, or, where a full disk made the primary read-only, "
+            "make room and turn default_transaction_read_only off",
+        ),
+    ),
     (
         ("57P01", "57P02", "57P03", "starting up", "shutting down"),
         _transient("it starts or stops just now", "wait until it has"),

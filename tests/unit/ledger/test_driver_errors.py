@@ -1,0 +1,48 @@
+"""Errors of the database driver: the cause and the remedy that ours name."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy.exc import OperationalError
+
+from bulksend.ledger.driver_errors import problem_of, translated
+
+CONNECTION = 'connection failed: connection to server at "127.0.0.1", port 5432 failed: FATAL:  '
+
+
+class DriverError(Exception):
+    """What psycopg raises: libpq gives no SQLSTATE for a connection that is not made."""
+
+    def __init__(self, said: str, sqlstate: str | None = None) -> None:
+        super().__init__(said)
+        self.sqlstate = sqlstate
+
+
+def error(said: str, sqlstate: str | None = None) -> OperationalError:
+    return OperationalError("", None, DriverError(said, sqlstate))
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "sorry, too many clients already",
+        'too many connections for role "app"',
+        'too many connections for database "bulksend"',
+        "remaining connection slots are reserved for roles with the SUPERUSER attribute",
+    ],
+)
+def test_every_limit_of_connections_is_named_as_one(said: str) -> None:
+    problem = problem_of(error(CONNECTION + said))
+    assert problem.what.startswith("it takes no more connections")
+    assert not problem.fatal
+
+
+def test_a_primary_that_is_read_only_has_a_remedy_of_its_own() -> None:
+    problem = problem_of(error("cannot execute INSERT in a read-only transaction", "25006"))
+    assert "to the primary" in problem.remedy
+    assert "turn default_transaction_read_only off" in problem.remedy
+
+
+def test_a_remedy_is_whole_after_the_last_semicolon_where_doctor_looks_for_it() -> None:
+    told = str(translated(error(CONNECTION + 'password authentication failed for user "app"'), "there"))
+    assert told.rpartition("; ")[2].startswith("check both in DATABASE_URL")
