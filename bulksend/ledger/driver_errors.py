@@ -108,7 +108,7 @@ _CAUSES: tuple[tuple[tuple[str, ...], ServerProblem], ...] = (
         ("55P03",),
         _transient(
             "a transaction holds a lock for long, such as one of a migration or of maintenance",
-            "try again; if it stays, end that transaction (pg_stat_activity, pg_locks)",
+            "try again, and if it stays, end that transaction (pg_stat_activity, pg_locks)",
         ),
     ),
     (
@@ -134,7 +134,7 @@ _CAUSES: tuple[tuple[tuple[str, ...], ServerProblem], ...] = (
         ("database is locked",),
         _transient("another process keeps it locked", "wait, or end the process that keeps it"),
     ),
-    (("disk I/O error",), _transient("its disk failed", "look at the disk; see the system's log")),
+    (("disk I/O error",), _transient("its disk failed", "look at the disk, and at the system's log")),
 )
 
 

@@ -43,6 +43,17 @@ def test_a_primary_that_is_read_only_has_a_remedy_of_its_own() -> None:
     assert "turn default_transaction_read_only off" in problem.remedy
 
 
-def test_a_remedy_is_whole_after_the_last_semicolon_where_doctor_looks_for_it() -> None:
-    told = str(translated(error(CONNECTION + 'password authentication failed for user "app"'), "there"))
-    assert told.rpartition("; ")[2].startswith("check both in DATABASE_URL")
+@pytest.mark.parametrize(
+    ("said", "state", "remedy"),
+    [
+        ('password authentication failed for user "app"', None, "check both in DATABASE_URL"),
+        ("canceling statement due to lock timeout", "55P03", "try again, and if it stays"),
+        ("canceling statement due to statement timeout", "57014", "try again, or ask for less"),
+        ("disk I/O error", None, "look at the disk, and at the system's log"),
+    ],
+)
+def test_a_remedy_is_whole_after_the_last_semicolon_where_doctor_looks_for_it(
+    said: str, state: str | None, remedy: str
+) -> None:
+    told = str(translated(error(CONNECTION + said, state), "there"))
+    assert told.rpartition("; ")[2].startswith(remedy)
