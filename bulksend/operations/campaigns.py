@@ -46,6 +46,9 @@ from bulksend.settings import Settings
 
 #: The rate shown is measured over this time.
 RATE_WINDOW_MS = 10_000
+#: POSTs a second that foretell nothing, unless the campaign may send no more: fewer than 5 in the window, as while the
+#: vendor is tried one POST at a time, or right after the start.
+_TOO_FEW = 0.5
 #: As many refused rows are part of ``show``; an export has all of them.
 REFUSED_SHOWN = 1_000
 NO_REASON = "no reason given"
@@ -401,4 +404,5 @@ def _eta(campaign: Campaign, left: int, rate: float) -> int | None:
         return None
     if not left:
         return 0
-    return round(left / rate) if rate and campaign.status in ACTIVE else None
+    foretells = rate >= _TOO_FEW or (rate > 0 and campaign.rate is not None and campaign.rate <= 2 * _TOO_FEW)
+    return round(left / rate) if foretells and campaign.status in ACTIVE else None

@@ -127,6 +127,20 @@ def test_a_campaign_that_sends_nothing_has_no_estimate(desk: Desk, status: Act) 
     assert desk.read(details, campaign.id)["eta_seconds"] is None
 
 
+@pytest.mark.parametrize(
+    ("posts", "limit", "is_known"), [(4, None, False), (5, None, True), (1, 0.1, True), (1, 40, False)]
+)
+def test_a_few_posts_foretell_an_end_only_where_no_more_may_go_out(
+    desk: Desk, posts: int, limit: float | None, is_known: bool
+) -> None:
+    """In an outage one POST at a time is tried: 200,000 messages at 0.1/s would take 23 days."""
+    campaign, ids = campaign_of(desk, messages=10)
+    desk.sent(desk.lease(), ids[:posts])
+    desk.sql("UPDATE campaigns SET rate = :rate", rate=limit)
+    shown = desk.read(details, campaign.id)
+    assert (shown["rate"], shown["eta_seconds"] is not None) == (posts / 10, is_known)
+
+
 def test_a_campaign_is_found_by_its_name_only_if_the_name_is_unique(desk: Desk) -> None:
     campaign, _ = campaign_of(desk, name="one")
     assert desk.read(find, "one").id == desk.read(find, campaign.id).id == campaign.id
