@@ -49,15 +49,7 @@ class DataQualityNotes:
 
     def sentences(self) -> list[str]:
         """A sentence for each kind of suspect value in each variable."""
-        words = [
-            say(
-                "{messages} {word} in {name}, which is sent as it stands",
-                messages=_rows(count),
-                word=word,
-                name=name,
-            )
-            for (name, word), count in self._words.most_common(_MOST)
-        ]
+        words = [_null_word(count, word, name) for (name, word), count in self._words.most_common(_MOST)]
         garbled = [
             say(
                 "{messages} text in {name} that was read in another encoding ({example}); {next}",
@@ -69,6 +61,18 @@ class DataQualityNotes:
             for name, count in self._garbled.most_common(_MOST)
         ]
         return [*words, *garbled]
+
+
+def _null_word(count: int, word: str, name: str) -> str:
+    """The count and the word are apart by words of the key, so that the console finds each of them in a kept text."""
+    if count == 1:
+        return say("1 row has {word} in {name}, which is sent as it stands", word=word, name=name)
+    return say(
+        "{count} rows have {word} in {name}, which is sent as it stands",
+        count=f"{count:,}",
+        word=word,
+        name=name,
+    )
 
 
 def _rows(count: int) -> str:

@@ -16,6 +16,7 @@ from pathlib import Path
 from bulksend.errors import InvalidInput
 from bulksend.messaging.argument_naming import ArgumentNaming
 from bulksend.messaging.plan import RefusedRow
+from bulksend.messaging.sentences import say
 from bulksend.messaging.units import counted
 from producer.reading.delimiters import SAMPLE, Dialect, detect_dialect
 from producer.reading.header_row import check_header
@@ -99,7 +100,7 @@ class CsvRows(RowSource):
 
     def _note(self) -> None:
         if self.encoding != "utf-8":
-            self.notes.append(f"read as {self.encoding}")
+            self.notes.append(say("read as {encoding}", encoding=self.encoding))
         if self.delimiter != ",":
             self.notes.append(f"cells are separated by {_NAMES.get(self._dialect.delimiter, self.delimiter)}")
         if self._unnamed:

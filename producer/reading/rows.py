@@ -11,6 +11,7 @@ from bulksend.errors import InvalidInput
 from bulksend.messaging.argument_naming import ArgumentNaming
 from bulksend.messaging.column_names import ColumnMapping, map_columns
 from bulksend.messaging.plan import RefusedRow
+from bulksend.messaging.sentences import say
 from bulksend.messaging.units import counted
 
 
@@ -99,8 +100,9 @@ class RowSource(ABC):
 
     def skipped_notes(self) -> list[str]:
         """The notes after the last row."""
-        rows = "1 empty row was" if self.blank == 1 else f"{self.blank:,} empty rows were"
-        return [f"{rows} left out"] if self.blank else []
+        if self.blank == 1:
+            return [say("1 empty row was left out")]
+        return [say("{count} empty rows were left out", count=f"{self.blank:,}")] if self.blank else []
 
     def other_sheets(self) -> str:
         """The end of an error's text that names other sheets with recipients; empty when there are none."""

@@ -18,6 +18,7 @@ from bulksend.messaging.argument_naming import ArgumentNaming
 from bulksend.messaging.column_names import clean_name, recipient_columns
 from bulksend.messaging.masking import mask_digits
 from bulksend.messaging.plan import RefusedRow, as_text
+from bulksend.messaging.sentences import joined, say
 from producer.reading.header_row import check_header, letters
 from producer.reading.number_formats import GENERAL, NumberFormat
 from producer.reading.rows import RawRow, RowSource
@@ -109,13 +110,16 @@ class SheetRows(RowSource):
         if not sheets:
             raise InvalidInput(f"{self._file} has no sheet with cells")
         chosen, hidden = (visible or sheets)[0], len(sheets) - len(visible)
-        what = f"read the sheet {chosen.name[:40]!r}"
+        name = repr(chosen.name[:40])
         if not visible:
-            self.notes.append(f"{what}, which is hidden, as all of them are")
+            self.notes.append(say("read the sheet {name}, which is hidden, as all of them are", name=name))
         elif len(sheets) > 1:
-            others = [f"the first of {len(visible)}"] if len(visible) > 1 else []
-            others += [f"{hidden} more {'is' if hidden == 1 else 'are'} hidden"] if hidden else []
-            self.notes.append(f"{what}, {', '.join(others)} ({self._naming('sheet')} takes another)")
+            others = _other_sheets(len(visible), hidden)
+            option = self._naming("sheet")
+            said = say(
+                "read the sheet {name}, {why} ({option} takes another)", name=name, why=others, option=option
+            )
+            self.notes.append(said)
         return chosen
 
     @contextmanager
@@ -193,25 +197,18 @@ class SheetRows(RowSource):
 
     def _note(self, survey: _SheetSurvey) -> None:
         if survey.hidden:
-            self.notes.append(
-                f"{survey.hidden:,} of {survey.rows:,} rows {'is' if survey.hidden == 1 else 'are'} hidden, by a "
-                f"filter or by hand; {'it is' if survey.hidden == 1 else 'they are'} used too"
-            )
+            self.notes.append(_hidden_rows(survey.hidden, survey.rows))
         for place, name in enumerate(self.header, self._left):
             notes = self.column_notes.setdefault(name, [])
             if any(first <= place + 1 <= last for first, last in survey.hidden_columns):
                 notes.append(f"the column {name!r} is hidden; it is used all the same")
             if count := survey.formatted[place]:
-                notes.append(
-                    f"{count:,} cell{' of' if count == 1 else 's of'} {name!r} {'is' if count == 1 else 'are'} sent as "
-                    f"{'its value' if count == 1 else 'their values'}, not as shown: {survey.example[place]}; "
-                    "format the column as text to send what it shows"
-                )
+                notes.append(_not_as_shown(count, repr(name), survey.example[place]))
             elif place in survey.numbers:
-                notes.append(
-                    f"the column {name!r} holds numbers, which have no leading zeros and no +; format it as text if "
-                    "they matter"
+                what = say(
+                    "the column {name} holds numbers, which have no leading zeros and no +", name=repr(name)
                 )
+                notes.append(joined([what, say("format it as text if they matter")]))
 
     def notes_for(self, used: Iterable[str]) -> list[str]:
         """See RowSource. Raises InvalidInput when a used column has merged cells."""
@@ -294,15 +291,51 @@ def _shown(value: object, number: float | None, format: NumberFormat) -> str | N
     return format.shown(number) if format.kind == "number" else None
 
 
+def _other_sheets(visible: int, hidden: int) -> str:
+    if not hidden:
+        return say("the first of {visible}", visible=visible)
+    if visible == 1:
+        return say("1 more is hidden") if hidden == 1 else say("{hidden} more are hidden", hidden=hidden)
+    if hidden == 1:
+        return say("the first of {visible}, 1 more is hidden", visible=visible)
+    return say("the first of {visible}, {hidden} more are hidden", visible=visible, hidden=hidden)
+
+
+def _hidden_rows(hidden: int, rows: int) -> str:
+    of = f"{rows:,}"
+    if hidden == 1:
+        said = say("1 of {rows} rows is hidden, by a filter or by hand", rows=of)
+        return joined([said, say("it is used too")])
+    said = say("{count} of {rows} rows are hidden, by a filter or by hand", count=f"{hidden:,}", rows=of)
+    return joined([said, say("they are used too")])
+
+
+def _not_as_shown(cells: int, name: str, why: str) -> str:
+    """``why``: an example."""
+    said = (
+        say("1 cell of {name} is sent as its value, not as shown: {why}", name=name, why=why)
+        if cells == 1
+        else say(
+            "{count} cells of {name} are sent as their values, not as shown: {why}",
+            count=f"{cells:,}",
+            name=name,
+            why=why,
+        )
+    )
+    return joined([said, say("format the column as text to send what it shows")])
+
+
 def _example(place: str, shown: str | None, sent: str, format: NumberFormat) -> str:
     """How a cell is sent. The text has no number that may be private, such as a phone number or code."""
     if format.kind != "number":
-        return f"the date or time in {place} is sent as {sent[:40]}"
+        return say("the date or time in {place} is sent as {sent}", place=place, sent=sent[:40])
     if format.whole_digits > 1:
-        return f"{place} is sent without its leading zeros"
+        return say("{place} is sent without its leading zeros", place=place)
     if mask_digits(sent) != sent:
-        return f"the number in {place} is sent without its format"
-    return f"{shown or f'the number in {place}'} is sent as {sent[:40]}"
+        return say("the number in {place} is sent without its format", place=place)
+    if shown:
+        return say("{shown} is sent as {sent}", shown=shown, sent=sent[:40])
+    return say("the number in {place} is sent as {sent}", place=place, sent=sent[:40])
 
 
 def _has_values(cells: Iterable[Cell]) -> bool:

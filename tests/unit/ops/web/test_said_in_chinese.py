@@ -227,6 +227,31 @@ def test_an_error_that_the_ledger_keeps_is_shown_in_chinese() -> None:
     assert html.unescape(Locale("en", "UTC").sentence(error)) == error
 
 
+@pytest.mark.parametrize(
+    ("note", "chinese"),
+    [
+        ("71 rows have NULL in name, which is sent as it stands", "有 71 行的 name 为 NULL，将原样发送"),
+        (
+            "2 of 5 rows are hidden, by a filter or by hand; they are used too",
+            "5 行中有 2 行被筛选或手动隐藏；这些行同样会使用",
+        ),
+        (
+            "1,000 cells of 'day' are sent as their values, not as shown: the date or time in D2 is sent as "
+            "2026-12-24; format the column as text to send what it shows",
+            "列 'day' 有 1,000 个单元格按实际值发送，而不是表中显示的样子：D2 的日期或时间按 2026-12-24 发送；"
+            "如需按显示内容发送，请将该列设为文本格式",
+        ),
+        (
+            "read the sheet 'March', the first of 2, 1 more is hidden (sheet takes another)",
+            "读取的是工作表 'March'，共 2 个中的第一个，另有 1 个已隐藏（可用 sheet 选择其他工作表）",
+        ),
+    ],
+)
+def test_what_a_file_is_noted_for_is_said_in_chinese(note: str, chinese: str) -> None:
+    """A plan keeps its notes as texts."""
+    assert html.unescape(CHINESE.sentence(note)) == chinese
+
+
 def test_words_that_are_no_sentence_are_marked_as_english() -> None:
     assert (
         CHINESE.sentence("Message <undeliverable>") == '<span lang="en">Message &lt;undeliverable&gt;</span>'
