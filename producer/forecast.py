@@ -186,12 +186,13 @@ class Forecast:
     """How many messages are due at each instant, ms since the epoch."""
     notes: list[str] = field(default_factory=list)
     """Those of the plan, then those of the rows."""
-    reasons: Counter[str] = field(default_factory=Counter)
-    """How many rows are refused for each reason; a number in it is an N."""
     countries: Counter[str] = field(default_factory=Counter)
     """How many messages go to each country by its ISO 3166 code; empty: the number does not show it."""
     cost: Cost | None = None
     samples: Samples = field(default_factory=Samples)
+    _reasons: Counter[str] = field(default_factory=Counter)
+    _said: dict[str, str] = field(default_factory=dict)
+    """Each of ``_reasons`` as all its rows say it; as it is where their numbers differ."""
     _people: hashlib.blake2b = field(default_factory=lambda: hashlib.blake2b(digest_size=32))
 
     def refuse(self, rows: Sequence[RefusedRow]) -> None:
@@ -199,9 +200,18 @@ class Forecast:
         self.refused_count += len(rows)
         self.refused += rows[: _MOST_REFUSED - len(self.refused)]
         for row in rows:
+            said = f"{row.field}: {row.why}"
             reason = f"{row.field}: {_NUMBERS.sub(lambda found: found[1] or 'N', row.why)}"
-            is_counted = reason in self.reasons or len(self.reasons) < _MOST_REASONS
-            self.reasons[reason if is_counted else _OTHER_REASONS] += 1
+            if reason not in self._reasons and len(self._reasons) >= _MOST_REASONS:
+                said = reason = _OTHER_REASONS
+            self._reasons[reason] += 1
+            if self._said.setdefault(reason, said) != said:
+                self._said[reason] = reason
+
+    @property
+    def reasons(self) -> dict[str, int]:
+        """How many rows are refused for each reason, the most frequent first; a number that differs in it is an N."""
+        return {self._said[reason]: count for reason, count in self._reasons.most_common()}
 
     def will_send(self, messages: Sequence[NewMessage]) -> None:
         """Count messages that a run would send."""
@@ -278,7 +288,7 @@ class Forecast:
             "begins_at": None if begins is None else format_instant(begins),
             "done_by": None if done is None else format_instant(done),
             "notes": self.notes,
-            "refused_reasons": dict(self.reasons.most_common()),
+            "refused_reasons": self.reasons,
             "countries": dict(self.countries.most_common()),
             "cost": None if self.cost is None else self.cost.as_json(),
             "beside": [

@@ -45,17 +45,20 @@ def test_samples_are_the_first_the_longest_between_and_the_last(texts: list[str]
     assert [each.row for each in samples.each()] == rows
 
 
-def test_refusals_are_counted_by_their_reason_without_its_numbers() -> None:
+def test_refusals_are_counted_by_their_reason_and_numbers_that_differ_in_it_are_left_out() -> None:
+    """A number that is the same in all rows, such as a code of WhatsApp, is part of the reason."""
     made = Forecast(rate=80, quota=None)
     made.refuse([RefusedRow(n, "to", "", f"is the person of row {n}") for n in range(3)])
     made.refuse([RefusedRow(9, "name", "", "is empty")])
     made.refuse([RefusedRow(10, "to", "", "has 9 digits; write it like +44 7700 900123")])
+    made.refuse([RefusedRow(n, "city", "", "has a tab (132018); it fills parameters[2]") for n in (11, 12)])
     assert made.reasons == {
         "to: is the person of row N": 3,
         "name: is empty": 1,
-        "to: has N digits; write it like +44 7700 900123": 1,
+        "to: has 9 digits; write it like +44 7700 900123": 1,
+        "city: has a tab (132018); it fills parameters[2]": 2,
     }
-    assert made.refused_count == 5
+    assert made.refused_count == 7
 
 
 def test_no_more_reasons_are_kept_than_a_person_can_read() -> None:
