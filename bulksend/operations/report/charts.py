@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from html import escape
 from math import ceil, floor, log10
 
-WIDTH, LABELS, NUMBERS = 720, 205, 130
+#: NUMBERS has room for ``10,000,000 · > 99.9 %``.
+WIDTH, LABELS, NUMBERS = 720, 205, 180
 _ROW, _BAR = 30, 18
 
 

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from bulksend.operations.report.charts import Bar, Part, Series, bars, columns, scale_end, shortened
+from bulksend.operations.report.charts import NUMBERS, Bar, Part, Series, bars, columns, scale_end, shortened
 from bulksend.operations.report.html import percent, table
 
 SPACE = "{http://www.w3.org/2000/svg}"
@@ -35,6 +35,11 @@ def test_a_value_that_is_there_is_seen_however_small() -> None:
     drawn = bars([Bar("all", [Part("rows", 10**7, ""), Part("failed", 1, "")], "")], "How far")
     assert widths(drawn, "failed") == [1.0]
     assert widths(bars([Bar("none", [Part("failed", 0, "")], "")], "How far"), "failed") == []
+
+
+def test_the_longest_number_of_a_bar_is_within_the_picture() -> None:
+    """It begins 10 behind the bar; a letter of 13 px is 8 wide at most, in the sans-serif of any system."""
+    assert 10 + 8 * len("10,000,000 · > 99.9 %") <= NUMBERS
 
 
 def test_a_label_of_a_person_is_text_and_never_markup() -> None:
