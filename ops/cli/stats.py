@@ -59,6 +59,8 @@ def stats(
     )
     if not items:
         say(f"No message or attempt from {found['from']} to {found['to']}")
+    elif found["counted_until"]:
+        say(f"Attempts are counted until {found['counted_until']}")
     return DONE
 
 

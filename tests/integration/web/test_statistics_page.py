@@ -47,6 +47,8 @@ WEEK = "from=2026-11-20&to=2026-11-25&zone=UTC"
 def test_the_page_sums_a_time_up(counted: Web) -> None:
     html = counted.get(f"/statistics?{WEEK}", Role.VIEWER)
     assert html.text(".//*[@id='numbers']").startswith("1,000 Accepted 54.9 % Delivered 549")
+    # Those that became unknown in this time, which are not those that are unknown now.
+    assert "0 Unknown became unknown; some may be settled since" in html.text(".//*[@id='numbers']")
     course = html.rows(".//*[@id='by-time']//tbody/tr")
     assert len(course) == 6 * 24
     assert [row[1:] for row in course if row[1] != "0"] == [
