@@ -42,15 +42,14 @@ def list_(
 ) -> int:
     """The newest campaigns."""
     from bulksend.operations import campaigns
-    from ops.cli.output import Times, print_json_lines, say_next, table
+    from ops.cli.output import Times, print_page, say_next, table
 
     of = settings()
     wanted = campaigns.Filter(status=status, kind=kind, sender=sender, name=name)
     with option_names(), ledger(of).read() as tx:
         page = campaigns.find_page(tx, wanted, limit=limit, after=after)
-    found = page.items
     if json:
-        print_json_lines(found)
+        print_page(page)
         return DONE
     table(
         ["id", "name", "kind", "status", "total", "sent", "created_at"],
@@ -59,7 +58,7 @@ def list_(
                 *(f["campaign_id"], f["name"], f["kind"], f["status"], f"{f['total']:,}"),
                 *(f"{campaigns.sent(f['statuses']):,}", f["created_at"]),
             )
-            for f in found
+            for f in page.items
         ],
         optional=("created_at", "kind"),
         times=Times(of.timezone or "UTC"),

@@ -345,11 +345,12 @@ def _filter(
 
 def _print_rows(page: Page, *, json: bool, csv: bool) -> bool:
     """Print a page for programs; whether that was asked for."""
-    from ops.cli.output import print_json_lines
+    from ops.cli.output import print_page, say_next
     from ops.export_files import write_csv
 
     if csv:
         write_csv(page.items, sys.stdout)
+        say_next(page, "--before")
     elif json:
-        print_json_lines(page.items)
+        print_page(page, "--before")
     return csv or json

@@ -213,6 +213,12 @@ def say_next(page: Page, option: str = "--after") -> None:
         say(f"There may be more: {option} {page.next}")
 
 
+def print_page(page: Page, option: str = "--after") -> None:
+    """A page as JSON lines; a program, too, is told on stderr that it is not all."""
+    print_json_lines(page.items)
+    say_next(page, option)
+
+
 def line(text: str, style: str = "") -> None:
     """A line on stdout, wrapped by words on a terminal."""
     _print_text(sys.stdout, text, style)

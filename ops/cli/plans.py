@@ -108,14 +108,14 @@ def list_(
     json: Json = False,
 ) -> int:
     """The newest plans."""
-    from ops.cli.output import Times, print_json_lines, say_next, table
+    from ops.cli.output import Times, print_page, say_next, table
     from producer.campaign_plans import CampaignPlans
 
     of = settings()
     with option_names():
         page = CampaignPlans.from_settings(of, ledger(of)).page(limit=limit, after=after)
     if json:
-        print_json_lines(page.items)
+        print_page(page)
         return DONE
     table(
         ["id", "name", "kind", "status", "to_send", "created_by", "expires_at"],

@@ -34,7 +34,7 @@ def list_(
     """Receipts, newest first."""
     from bulksend import bootstrap
     from bulksend.operations.receipts import list_receipts
-    from ops.cli.output import Times, print_json_lines, table
+    from ops.cli.output import Times, print_page, say_next, table
 
     of = settings()
     database = ledger(of)
@@ -43,7 +43,7 @@ def list_(
             database, bootstrap.reading_cipher(of), state=state, limit=limit, after=after, bodies=bodies
         )
     if json:
-        print_json_lines(page.items)
+        print_page(page)
         return DONE
     shown = ("received_at", "message_id", "status", "at", "code", "why")
     if state == "unreadable":
@@ -53,6 +53,7 @@ def list_(
         [[item[name] for name in shown] for item in page.items],
         times=Times(of.timezone or "UTC"),
     )
+    say_next(page)
     return DONE
 
 

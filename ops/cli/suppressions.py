@@ -188,13 +188,13 @@ def list_(
 ) -> int:
     """The suppressions, by number."""
     from bulksend.operations.suppressions import list_suppressions
-    from ops.cli.output import Times, print_json_lines, say_next, table
+    from ops.cli.output import Times, print_page, say_next, table
 
     of = settings()
     subject = None if phone is None else _subject(phone, region, of)
     page = list_suppressions(ledger(of), after=after, limit=limit, subject=subject)
     if json:
-        print_json_lines(page.items)
+        print_page(page)
         return DONE
     columns = ["subject", "scope", "reason", "source", "added_at", "until"]
     rows = [[item[column] for column in columns] for item in page.items]

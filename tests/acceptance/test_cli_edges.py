@@ -262,6 +262,10 @@ def test_many_unknown_messages_are_listed_with_their_traces_and_settled_at_once(
     for_people = cli("messages", "unknown", "--limit", "2")
     assert "1 worker_lost" in for_people.stderr
     assert "--before" in for_people.stderr
+    # A program's file that is cut off says so, too; a whole one does not.
+    for form in ("--json", "--csv"):
+        assert f"--before {ids[3]}" in cli("messages", "unknown", "--limit", "2", form).stderr
+        assert cli("messages", "unknown", form).stderr == ""
     # A rehearsal changes nothing and says which.
     rehearsed = cli(
         "messages", "resolve", "--trace", "no_answer", "--as", "failed", "--why", "w", "--dry-run"
