@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import sys
+import time
 from collections.abc import Callable, Mapping, MutableMapping
 from datetime import UTC, datetime
 from typing import Any, TextIO
@@ -20,6 +21,8 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u202a-\u202e\u2066-\u2069]")
 _PLAIN = frozenset(
     {"timestamp", "level", "event", "logger", "message", "campaign", "campaign_id", "worker", "file"}
 )
+#: A failure that lasts is logged again after this long.
+REMIND_S = 60.0
 #: Below WARNING these log their arguments, phone numbers included, or a line for each job.
 _NOISY = (
     "celery.worker.strategy",
@@ -116,6 +119,28 @@ class InfoLines:
         event = {**mask_event(None, "info", {**fields}), **self._tail, "timestamp": now}
         line = handler.encode(event) + "\n"
         handler.write(line)
+
+
+class Reminders:
+    """Which failures are logged of those that are tried again and again: the first one, one with another text, and one
+    a minute while it lasts. Belongs to one thread."""
+
+    def __init__(self, steady_s: Callable[[], float] = time.monotonic) -> None:
+        self._steady_s = steady_s
+        self._logged: dict[str, tuple[str, float]] = {}
+
+    def is_due(self, name: str, text: str) -> bool:
+        """Whether this failure of ``name`` is to be logged."""
+        now = self._steady_s()
+        before, at = self._logged.get(name, ("", 0.0))
+        if text == before and now - at < REMIND_S:
+            return False
+        self._logged[name] = (text, now)
+        return True
+
+    def clear(self, name: str) -> None:
+        """It has succeeded: its next failure is the first one of another trouble."""
+        self._logged.pop(name, None)
 
 
 def writes_unicode(stream: TextIO) -> bool:

@@ -8,10 +8,9 @@ from collections.abc import Callable
 import structlog
 
 from bulksend.broker.readiness import problem_of
+from bulksend.logs import REMIND_S
 
 log = structlog.get_logger(__name__)
-
-REMIND_SECONDS = 60.0
 
 
 def _warn(event: str, **fields: object) -> None:
@@ -53,7 +52,7 @@ class Outage:
                 error=kind_of(error),
                 why=problem_of(error).what,
             )
-        elif now - self._logged_at >= REMIND_SECONDS:
+        elif now - self._logged_at >= REMIND_S:
             self._logged_at = now
             self._log_event(
                 "redis_still_unavailable",

@@ -21,6 +21,7 @@ from bulksend.ledger.ids import new_id
 from bulksend.ledger.release import Release
 from bulksend.ledger.write_ahead import Opening
 from bulksend.limits import Gate
+from bulksend.logs import Reminders
 from bulksend.messaging import Answer, Evidence, MessageType, NotSent, Remedy, Retry
 from worker.delivery.connections import Connections
 from worker.delivery.dependencies import Dependencies
@@ -55,6 +56,7 @@ class DeliveryPipeline:
         self._deps = deps
         self._in_flight = deps.in_flight
         self._loop = asyncio.get_running_loop()
+        self._reminders = Reminders()
         self._settling = Settling(deps)
         self._slices: TimerQueue[InFlightMessage] = TimerQueue(self._on_slice)
         self._connections = Connections(
@@ -163,11 +165,14 @@ class DeliveryPipeline:
             return
         if isinstance(opened, Exception):
             # Without a write-ahead no POST: try again while the lease holds.
-            log.warning("not_opened", message=opening.message.id, error=type(opened).__name__)
+            if self._reminders.is_due("not_opened", type(opened).__name__):
+                log.warning("not_opened", message=opening.message.id, error=type(opened).__name__)
             if self._deps.lease.id == message.lease:
                 self._loop.call_later(RETRY_S, self._open, message)
                 return
             opened = False
+        else:
+            self._reminders.clear("not_opened")
         if not opened:
             self._settling.remove(message)
             return

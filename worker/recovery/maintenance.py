@@ -12,6 +12,7 @@ from bulksend.ledger.driver_errors import log_text
 from bulksend.ledger.pauses import Pauses
 from bulksend.ledger.release import Release
 from bulksend.limits import Permits
+from bulksend.logs import Reminders
 from bulksend.messaging import Scope
 from worker.recovery.flight_recorder import FlightRecorder, discard
 from worker.recovery.spool import Spool
@@ -27,12 +28,15 @@ async def run_duties(
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> None:
     """Run the duties in order, again and again until cancelled. One that fails does not stop the others."""
+    reminders = Reminders()
     while True:
         for name, duty in duties.items():
             try:
                 await in_thread(duty)
+                reminders.clear(name)
             except Exception as error:  # noqa: BLE001 - tried again in the next round
-                log.warning("maintenance_failed", duty=name, error=log_text(error))
+                if reminders.is_due(name, log_text(error)):
+                    log.warning("maintenance_failed", duty=name, error=log_text(error))
         await sleep(every_seconds)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus_client import CollectorRegistry
+from structlog.testing import capture_logs
 
 from bulksend.batcher import Batcher
 from bulksend.clock import steady_seconds
@@ -232,7 +233,9 @@ def test_while_the_ledger_does_not_answer_nothing_is_posted_and_then_it_is_opene
             await at.until_empty()
             assert at.calls.of("1") == ["claim", "open", "post", "settle"]
 
-    run(main)
+    with capture_logs() as logs:
+        run(main)
+    assert [line["event"] for line in logs if line["event"] == "not_opened"] == ["not_opened"]
 
 
 def test_a_message_whose_lease_was_lost_while_the_ledger_did_not_answer_is_dropped(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from bulksend.ledger.leases import Rescued
 from bulksend.ledger.pauses import Pauses
@@ -131,10 +132,12 @@ def test_every_round_runs_every_duty_also_when_one_fails() -> None:
         if len(slept) == 2:
             raise asyncio.CancelledError
 
-    with pytest.raises(asyncio.CancelledError):
+    with pytest.raises(asyncio.CancelledError), capture_logs() as logs:
         asyncio.run(run_duties({"broken": broken, "next": lambda: ran.append("next")}, in_thread, 5.0, sleep))
     assert ran == ["broken", "next"] * 2
     assert slept == [5.0, 5.0]
+    # An outage of an hour has a line a minute, not one a round.
+    assert [line["duty"] for line in logs] == ["broken"]
 
 
 # -- dead workers and lapsed leases ----------------------------------------------------------------------
