@@ -19,13 +19,11 @@ from bulksend.messaging.sentences import say
 from bulksend.operations.blockers import Check, blocker, check_redis, ledger_blockers
 from bulksend.operations.doctor_issuer import check_issuer
 from bulksend.operations.doctor_readings import check_own_api, check_own_folders, check_ways_in_and_out
-from bulksend.operations.doctor_rules import SKEW_WARN_S
+from bulksend.operations.doctor_rules import check_clock
 from bulksend.settings import Settings
 
 #: SQLite from 3.7.0 to 3.51.2 can corrupt a WAL database when two processes checkpoint and write at once.
 SQLITE_SOUND = (3, 51, 3)
-#: The vendor refuses timestamps that are off by more than five minutes.
-SKEW_LIMIT_S = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,16 +236,6 @@ async def _ask_vendor(of: Settings) -> list[Check]:
             for phone in answer.phones
             if phone.status not in ("CONNECTED", "")
         ]
-    skew = answer.clock_skew_seconds
-    if skew is not None and abs(skew) > SKEW_WARN_S:
-        found.append(
-            Check(
-                "clock",
-                abs(skew) < SKEW_LIMIT_S,
-                f"this machine's clock is {skew:+.0f} s off the vendor's; it refuses more than {SKEW_LIMIT_S} s",
-                "set the clock, e.g. by NTP",
-            )
-        )
-    elif skew is not None:
-        found.append(Check("clock", True, f"within {abs(skew):.0f} s of the vendor's"))
+    if answer.clock_skew_seconds is not None:
+        found.append(check_clock(answer.clock_skew_seconds))
     return found

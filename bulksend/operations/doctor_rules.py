@@ -16,6 +16,8 @@ SLOW_MS = 60_000
 RECEIPT_DUE_MS = 15 * 60_000
 #: A clock that is further off than this is told, s.
 SKEW_WARN_S = 30
+#: The vendor refuses timestamps that are off by more than five minutes.
+SKEW_LIMIT_S = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +236,18 @@ def check_api(of: ApiState) -> Check:
             "see the log of bulksend serve, or correct the URL",
         )
     return Check(about, True, say("{address} answers", address=of.url))
+
+
+def check_clock(skew_s: float) -> Check:
+    """Whether the clocks are near enough for signatures. ``skew_s``: the vendor's clock minus this machine's."""
+    if abs(skew_s) <= SKEW_WARN_S:
+        return Check("clock", True, f"within {abs(skew_s):.0f} s of the vendor's")
+    return Check(
+        "clock",
+        abs(skew_s) < SKEW_LIMIT_S,
+        f"this machine's clock is {-skew_s:+.0f} s off the vendor's; it refuses more than {SKEW_LIMIT_S} s",
+        "set the clock, e.g. by NTP",
+    )
 
 
 def _runs(silent_ms: int | None) -> bool:

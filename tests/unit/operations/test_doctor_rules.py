@@ -13,6 +13,7 @@ from bulksend.operations.doctor_rules import (
     ReceiptState,
     WebhookState,
     check_api,
+    check_clock,
     check_folders,
     check_notifier,
     check_receipts,
@@ -134,3 +135,16 @@ def test_a_folder_that_cannot_be_written_is_named_with_the_one_in_the_way() -> N
 def test_an_api_that_does_not_answer_well_is_named(state: ApiState, said: str) -> None:
     assert said in wrong([check_api(state)])["BULKSEND_URL"]
     assert check_api(ApiState("http://h", 200)).well
+
+
+@pytest.mark.parametrize(
+    ("skew_s", "well", "found"),
+    [
+        (-30.0, True, "within 30 s of the vendor's"),
+        (-31.0, True, "this machine's clock is +31 s off the vendor's; it refuses more than 300 s"),
+        (400.0, False, "this machine's clock is -400 s off the vendor's; it refuses more than 300 s"),
+    ],
+)
+def test_a_clock_that_is_behind_the_vendors_has_a_minus(skew_s: float, well: bool, found: str) -> None:
+    check = check_clock(skew_s)
+    assert (check.well, check.found) == (well, found)
