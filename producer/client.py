@@ -27,7 +27,7 @@ from bulksend.messaging import (
     OnUnknown,
     compile_content,
     map_columns,
-    parse_recipient,
+    parse_sender,
 )
 from bulksend.messaging.argument_naming import as_python_argument
 from bulksend.messaging.canary import parse_canary
@@ -219,7 +219,7 @@ class Producer:
             raise InvalidInput("into excludes key and again: it names the campaign already")
         message_kind = parse_choice(Kind, kind, field="kind")
         message_type = parse_choice(MessageType, type, field="type")
-        digits = parse_recipient(sender, default_region=self._default_region, field="sender")
+        digits = parse_sender(sender, default_region=self._default_region, field="sender")
         content, placed = self._with_media(media, message_type, content, digits)
         template = compile_content(message_type, content)
         # Read several times: for the hash, and for each pass of the intake. An iterator can be read only once.
@@ -361,7 +361,7 @@ class Producer:
         """
         message_kind = parse_choice(Kind, kind, field="kind")
         message_type = parse_choice(MessageType, type, field="type")
-        digits = parse_recipient(sender, default_region=self._default_region, field="sender")
+        digits = parse_sender(sender, default_region=self._default_region, field="sender")
         content, placed = self._with_media(media, message_type, content, digits)
         asked = plan_file(
             Path(file),

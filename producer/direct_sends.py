@@ -21,6 +21,7 @@ from bulksend.messaging import (
     mask_digits,
     normal_name,
     parse_recipient,
+    parse_sender,
 )
 from bulksend.messaging.local_time import area_in_zone, area_of, parse_local_time
 from bulksend.messaging.media_references import our_files
@@ -182,7 +183,7 @@ class DirectSends:
                 "BULKSEND_ENCRYPTION_KEY is not set, and one-time codes are stored only encrypted"
             )
         digits = parse_recipient(to, default_region=self._default_region)
-        sender_digits = parse_recipient(sender, default_region=self._default_region, field="sender")
+        sender_digits = parse_sender(sender, default_region=self._default_region, field="sender")
         allow(message_kind, sender_digits)
         if is_same_person(digits, sender_digits):
             raise InvalidValue("to", "", "is the sender itself, which WhatsApp refuses (131021)")

@@ -21,7 +21,7 @@ from bulksend.messaging import (
     MessageType,
     OnUnknown,
     compile_content,
-    parse_recipient,
+    parse_sender,
 )
 from bulksend.messaging.argument_naming import ArgumentNaming, as_python_argument
 from bulksend.messaging.canary import parse_canary
@@ -231,7 +231,7 @@ def plan_file(
     message_kind = parse_choice(Kind, kind, field=naming("kind"))
     text = content if isinstance(content, bytes) else read_content(content, naming("content"))
     template = compile_content(message_type, load_content_json(text))
-    digits = parse_recipient(sender, default_region=default_region, field=naming("sender"))
+    digits = parse_sender(sender, default_region=default_region, field=naming("sender"))
     given = given_columns(columns, naming)
     # The arguments of reading are part of the hash: a file that is read in another way is another send.
     said = [encoding or "", sheet or "", default_region or "", timezone or ""]

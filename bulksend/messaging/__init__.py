@@ -39,7 +39,7 @@ from bulksend.messaging.plan import (
     PlanningContext,
     RefusedRow,
 )
-from bulksend.messaging.recipient import parse_recipient, region_of
+from bulksend.messaging.recipient import parse_recipient, parse_sender, region_of
 from bulksend.messaging.rendering import ContentTemplate, compile_content
 from bulksend.messaging.states import (
     MOVES,
@@ -110,6 +110,7 @@ __all__ = [
     "parse_instant_ms",
     "parse_rate",
     "parse_recipient",
+    "parse_sender",
     "region_of",
     "zone_of",
 ]

@@ -84,6 +84,23 @@ def parse_recipient(value: object, *, default_region: str | None = None, field: 
     return _parse_any_case(value, default_region, field)
 
 
+def parse_sender(value: object, *, default_region: str | None = None, field: str = "sender") -> str:
+    """As ``parse_recipient``; what is no certain number of the region is read as international.
+
+    Senders are listed by their digits, and a region is of the numbers in a file: 8615000579987 is a Chinese number
+    also where it could be a German one.
+    """
+    try:
+        return parse_recipient(value, default_region=default_region, field=field)
+    except InvalidValue as error:
+        if default_region is None:
+            raise
+        try:
+            return parse_recipient(value, field=field)
+        except InvalidValue:
+            raise error from None
+
+
 def without_link(text: str) -> str:
     """``tel:+44…``, ``whatsapp:+44…`` and ``https://wa.me/44…`` as the number in it; any other text as it is."""
     found = _LINK.match(text)

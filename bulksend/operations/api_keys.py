@@ -22,7 +22,7 @@ from bulksend.ledger import api_keys
 from bulksend.ledger.api_keys import ApiKey
 from bulksend.ledger.database import Database
 from bulksend.ledger.driver_errors import log_text
-from bulksend.messaging import parse_recipient
+from bulksend.messaging import parse_sender
 from bulksend.messaging.secret_text import ID_BYTES, SECRET_BYTES, base62, compose, id_of
 from bulksend.messaging.states import Kind
 from bulksend.messaging.units import parse_choice, parse_instant_ms
@@ -88,8 +88,7 @@ def add_key(database: Database, asked: KeyRequest, *, actor: str) -> dict[str, A
     role = parse_choice(Role, asked.role, field="role")
     kinds = [parse_choice(Kind, kind, field="kinds") for kind in asked.kinds]
     senders = [
-        parse_recipient(sender, default_region=asked.default_region, field="senders")
-        for sender in asked.senders
+        parse_sender(sender, default_region=asked.default_region, field="senders") for sender in asked.senders
     ]
     expires_at = asked.expires_at(int(time.time() * 1000))
     with database.write() as tx:

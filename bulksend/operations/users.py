@@ -16,7 +16,7 @@ from bulksend.ledger import users
 from bulksend.ledger.clock import read_clock
 from bulksend.ledger.database import Database
 from bulksend.ledger.users import User
-from bulksend.messaging import Kind, parse_recipient
+from bulksend.messaging import Kind, parse_sender
 from bulksend.messaging.secret_text import ID_BYTES, SECRET_BYTES, base62, compose, id_of
 from bulksend.messaging.units import parse_choice
 from bulksend.operations.access import Origin, Principal, Role
@@ -56,7 +56,7 @@ def add_user(
     name = checked_user_name(name)
     wanted = parse_choice(Role, role, field="role")
     of_kinds = {parse_choice(Kind, kind, field="kinds") for kind in kinds}
-    of_senders = {parse_recipient(each, default_region=default_region, field="senders") for each in senders}
+    of_senders = {parse_sender(each, default_region=default_region, field="senders") for each in senders}
     token = _new_token(random)
     with database.write() as tx:
         existing = users.get(tx, name, to_change=True)

@@ -30,13 +30,13 @@ def upload_(
 ) -> int:
     """Upload a file; its id is for "id" in a content. The same file is uploaded once for each sender."""
     from bulksend.bootstrap import vendor_calls
-    from bulksend.messaging import parse_recipient
+    from bulksend.messaging import parse_sender
     from bulksend.operations.media import UPLOAD_S, upload
     from bulksend.operations.media_files import MediaFiles
     from ops.cli.output import line, print_json, say, shown_at
 
     of = settings()
-    phone = parse_recipient(sender, default_region=of.default_region, field="--sender")
+    phone = parse_sender(sender, default_region=of.default_region, field="--sender")
     files = MediaFiles.from_settings(of)
     done = upload(ledger(of), vendor_calls(of, seconds=UPLOAD_S), file, phone, actor=actor(), files=files)
     if json:

@@ -139,7 +139,7 @@ class AskedCampaign:
         """The file of ``--media`` in the content; None where there is none. Raises InvalidInput."""
         if self.media is None:
             return None
-        from bulksend.messaging import MessageType, parse_recipient
+        from bulksend.messaging import MessageType, parse_sender
         from bulksend.messaging.units import parse_choice
         from bulksend.operations.media import place
         from producer.files import read_content
@@ -148,7 +148,7 @@ class AskedCampaign:
         return place(
             database,
             self.media,
-            sender=parse_recipient(self.sender, default_region=region, field="--sender"),
+            sender=parse_sender(self.sender, default_region=region, field="--sender"),
             type=parse_choice(MessageType, self.type, field="--type"),
             content=read_content(self.content, "--content"),
             field="--media",

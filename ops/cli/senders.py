@@ -64,12 +64,12 @@ def list_(json: Json = False) -> int:
 @command
 def show(phone: Phone, json: Json = False) -> int:
     """One sender: its limits, pause and quality, and how the vendor's throttling changed its pace."""
-    from bulksend.messaging import parse_recipient
+    from bulksend.messaging import parse_sender
     from bulksend.operations.senders import show_sender
     from ops.cli.output import Times, paces_table, pairs, print_json
 
     of = settings()
-    digits = parse_recipient(phone, default_region=of.default_region, field="PHONE")
+    digits = parse_sender(phone, default_region=of.default_region, field="PHONE")
     shown = show_sender(of, ledger(of), digits)
     if json:
         print_json(shown)
@@ -101,7 +101,7 @@ def set_(phone: Phone, rate: Rate = None, quota: Quota = None, name: Name = None
 def _change(
     phone: str, rate: str | None, quota: str | None, name: str | None, json: bool, *, new: bool
 ) -> int:
-    from bulksend.messaging import parse_recipient
+    from bulksend.messaging import parse_sender
     from bulksend.messaging.units import parse_rate
     from bulksend.operations.json_shape import to_json
     from bulksend.operations.senders import change_sender, parse_quota, quota_in_force
@@ -111,7 +111,7 @@ def _change(
     database = ledger(of)
     sender = change_sender(
         database,
-        parse_recipient(phone, default_region=of.default_region, field="PHONE"),
+        parse_sender(phone, default_region=of.default_region, field="PHONE"),
         actor=actor(),
         register_at=of.default_rate if new else None,
         name=name,
@@ -186,7 +186,7 @@ def resume_account(why: Why, json: Json = False) -> int:
 
 def _set_paused(phone: str | None, paused: bool, why: str, json: bool) -> int:
     """Pause or resume a sender; the account where ``phone`` is None."""
-    from bulksend.messaging import parse_recipient
+    from bulksend.messaging import parse_sender
     from bulksend.messaging.outcome import Scope
     from bulksend.operations.senders import set_paused
     from ops.cli.output import print_json, say
@@ -194,7 +194,7 @@ def _set_paused(phone: str | None, paused: bool, why: str, json: bool) -> int:
     of = settings()
     scope, id = Scope.ACCOUNT, of.account()
     if phone is not None:
-        scope, id = Scope.SENDER, parse_recipient(phone, default_region=of.default_region, field="PHONE")
+        scope, id = Scope.SENDER, parse_sender(phone, default_region=of.default_region, field="PHONE")
     database = ledger(of)
     state = set_paused(database, limiter_opener(of, database), scope, id, paused, actor=actor(), why=why)
     if json:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from bulksend.ledger.ids import new_id
-from bulksend.messaging import mask_digits, parse_recipient
+from bulksend.messaging import mask_digits, parse_sender
 from bulksend.messaging.media_files import MOST_BYTES
 from bulksend.operations import media as operations
 from bulksend.operations.access import Principal
@@ -50,7 +50,7 @@ def _upload(
     file, of = posted.file, services.settings
     try:
         asked = checked(posted.options, NewFile.model_validate, "media")
-        sender = parse_recipient(asked.sender, default_region=of.default_region, field="sender")
+        sender = parse_sender(asked.sender, default_region=of.default_region, field="sender")
         principal.check_sender(sender)
         vendor = vendor_of(services, seconds=operations.UPLOAD_S)
         with services.database.translated_errors():

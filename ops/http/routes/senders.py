@@ -8,7 +8,7 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from bulksend.ledger.database import Database
-from bulksend.messaging import parse_recipient
+from bulksend.messaging import parse_sender
 from bulksend.messaging.outcome import Scope
 from bulksend.messaging.units import parse_rate
 from bulksend.operations.access import Principal
@@ -144,7 +144,7 @@ def _set_paused(
 
 
 def _digits(services: Services, phone: str) -> str:
-    return parse_recipient(phone[:64], default_region=services.settings.default_region, field="phone")
+    return parse_sender(phone[:64], default_region=services.settings.default_region, field="phone")
 
 
 def _rate(rate: float | str) -> float:

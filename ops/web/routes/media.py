@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Response
 from starlette.concurrency import run_in_threadpool
 
 from bulksend.errors import AccessDenied, BulksendError, InvalidInput, Unavailable, WrongState
-from bulksend.messaging import mask_digits, parse_recipient
+from bulksend.messaging import mask_digits, parse_sender
 from bulksend.messaging.media_files import MOST_BYTES
 from bulksend.operations import media as operations
 from bulksend.operations.media_files import MediaFiles
@@ -69,7 +69,7 @@ async def upload(form: SenderFileForm) -> Response:
 def _upload(page: Page, store: UploadStore, fields: Fields, file: StoredFile) -> str:
     of = page.services.settings
     try:
-        sender = parse_recipient(fields.required("sender"), default_region=of.default_region, field="sender")
+        sender = parse_sender(fields.required("sender"), default_region=of.default_region, field="sender")
         page.user.check_sender(sender)
         with page.database.translated_errors():
             done = operations.upload(

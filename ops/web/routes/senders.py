@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Response
 
 from bulksend.errors import BulksendError, InvalidValue, SenderNotFound
-from bulksend.messaging import parse_recipient
+from bulksend.messaging import parse_sender
 from bulksend.messaging.outcome import Scope
 from bulksend.messaging.units import parse_rate
 from bulksend.operations.json_shape import masked_words
@@ -33,7 +33,7 @@ def add(form: OperatorForm) -> Response:
     page, services = form.page, form.page.services
     typed = {name: form.text(name) for name in ("phone", "rate", "name")}
     try:
-        phone = parse_recipient(
+        phone = parse_sender(
             typed["phone"][:64], default_region=services.settings.default_region, field="phone"
         )
         page.user.check_sender(phone)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from phonenumbers import PhoneNumberFormat, PhoneNumberType
 
 from bulksend.errors import InvalidValue
-from bulksend.messaging.recipient import _parse_any_case, country_of, parse_recipient, region_of
+from bulksend.messaging.recipient import _parse_any_case, country_of, parse_recipient, parse_sender, region_of
 
 LONDON = "447700900123"
 
@@ -129,6 +129,15 @@ def test_a_number_that_lost_its_leading_zero_is_refused_where_it_reads_as_anothe
         "write it with its country code, like +44 7700 900123"
     )
     assert error.value == "1522****386"
+
+
+def test_a_sender_is_read_as_it_is_listed_whatever_the_region_of_a_file() -> None:
+    """8615000579987 is a Chinese number, and could be a German one."""
+    assert refusal("8615000579987", "DE").why.startswith("can be a number of DE")
+    assert parse_sender("8615000579987", default_region="DE") == "8615000579987"
+    assert parse_sender("07700 900123", default_region="GB") == LONDON
+    with pytest.raises(InvalidValue, match="too short"):
+        parse_sender("12", default_region="DE")
 
 
 def test_a_region_that_is_none_is_refused_by_name() -> None:
