@@ -138,9 +138,9 @@ class Reminders:
         self._logged[name] = (text, now)
         return True
 
-    def clear(self, name: str) -> None:
-        """It has succeeded: its next failure is the first one of another trouble."""
-        self._logged.pop(name, None)
+    def clear(self, name: str) -> bool:
+        """It has succeeded: its next failure is the first one of another trouble. Returns whether it failed before."""
+        return self._logged.pop(name, None) is not None
 
 
 def writes_unicode(stream: TextIO) -> bool:

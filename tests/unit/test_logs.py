@@ -13,5 +13,5 @@ def test_a_failure_that_lasts_is_logged_once_a_minute_and_again_when_it_changes_
     assert reminders.is_due("rates", "full")
     now = REMIND_S
     assert [reminders.is_due("rates", "full") for _ in range(2)] == [True, False]
-    reminders.clear("rates")
+    assert [reminders.clear("rates") for _ in range(2)] == [True, False]
     assert reminders.is_due("rates", "full")

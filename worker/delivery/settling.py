@@ -15,6 +15,7 @@ from bulksend.batcher import Batcher
 from bulksend.ledger.driver_errors import log_text
 from bulksend.ledger.release import Release
 from bulksend.ledger.settle import Settlement, outcome_name
+from bulksend.logs import Reminders
 from bulksend.messaging import (
     Accepted,
     Answer,
@@ -50,6 +51,7 @@ class Settling:
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_stopped = False
+        self._reminders = Reminders()
 
     def settle(self, message: InFlightMessage, answer: Answer, latency_ms: float) -> None:
         """Decide what follows from an answer, and write it to the ledger."""
@@ -137,9 +139,12 @@ class Settling:
         result: Exception | None,
     ) -> None:
         if isinstance(result, Exception):
-            log.warning("not_written", what=type(item).__name__, error=type(result).__name__)
+            what, error = type(item).__name__, type(result).__name__
+            if self._reminders.is_due(what, error):
+                log.warning("not_written", what=what, error=error)
             self._loop.call_later(RETRY_S, self._offer, batcher, item, taken)
         else:
+            self._reminders.clear(type(item).__name__)
             taken(item)
 
     def end_probe(self, message: InFlightMessage) -> None:

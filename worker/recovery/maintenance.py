@@ -33,7 +33,8 @@ async def run_duties(
         for name, duty in duties.items():
             try:
                 await in_thread(duty)
-                reminders.clear(name)
+                if reminders.clear(name):
+                    log.warning("maintenance_works_again", duty=name)
             except Exception as error:  # noqa: BLE001 - tried again in the next round
                 if reminders.is_due(name, log_text(error)):
                     log.warning("maintenance_failed", duty=name, error=log_text(error))

@@ -262,7 +262,9 @@ def test_a_result_that_the_ledger_does_not_take_is_offered_until_it_does(tmp_pat
             await at.until_empty()
             assert at.calls.of("1") == ["claim", "open", "post", "settle"]
 
-    run(main)
+    with capture_logs() as logs:
+        run(main)
+    assert [line["event"] for line in logs if line["event"] == "not_written"] == ["not_written"]
 
 
 @BOTH_WAYS

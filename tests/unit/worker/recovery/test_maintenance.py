@@ -140,6 +140,22 @@ def test_every_round_runs_every_duty_also_when_one_fails() -> None:
     assert [line["duty"] for line in logs] == ["broken"]
 
 
+def test_the_end_of_a_trouble_is_logged() -> None:
+    errors = [ConnectionError("the ledger is away"), None, None]
+
+    def duty() -> None:
+        if (error := errors.pop(0)) is not None:
+            raise error
+
+    async def sleep(_: float) -> None:
+        if not errors:
+            raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError), capture_logs() as logs:
+        asyncio.run(run_duties({"rates": duty}, in_thread, 5.0, sleep))
+    assert [line["event"] for line in logs] == ["maintenance_failed", "maintenance_works_again"]
+
+
 # -- dead workers and lapsed leases ----------------------------------------------------------------------
 
 
