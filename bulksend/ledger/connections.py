@@ -6,6 +6,7 @@ import os
 import sqlite3
 import stat
 import threading
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,12 @@ from sqlalchemy.engine import ExceptionContext, make_url
 
 from bulksend.errors import InvalidInput, LedgerUnfit
 
+#: How long a statement waits for another connection's lock.
+_WAIT_MS = 15_000
+_WAIT = f"PRAGMA busy_timeout={_WAIT_MS}"
+#: How often a transaction that writes looks for the lock. SQLite itself looks every 100 ms: beside one that writes all
+#: the time, as an intake or a worker under a blast, it misses the gaps for seconds.
+_LOOK_S = 0.020
 #: Held while a ledger's file is created.
 _CREATING = threading.Lock()
 
@@ -48,7 +55,7 @@ def _set_pragmas(connection: Any, _record: object) -> None:
         "foreign_keys=ON",
         # Zeroes freed space, so that a wiped code is gone from the file too.
         "secure_delete=ON",
-        "busy_timeout=15000",
+        f"busy_timeout={_WAIT_MS}",
         "cache_size=-65536",
         # 16 MB: pages that change often, as those of an index, go to the file less often.
         "wal_autocheckpoint=4000",
@@ -59,9 +66,30 @@ def _set_pragmas(connection: Any, _record: object) -> None:
 
 
 def _begin(connection: Connection) -> None:
-    writes = connection.get_execution_options().get("bulksend_write")
-    # IMMEDIATE: a transaction that first reads and then writes gets SQLITE_BUSY without waiting.
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+    if not connection.get_execution_options().get("bulksend_write"):
+        connection.exec_driver_sql("BEGIN")
+        return
+    driver: Any = connection.connection.driver_connection
+    driver.execute("PRAGMA busy_timeout=0")
+    try:
+        _begin_to_write(connection, driver)
+    finally:
+        driver.execute(_WAIT)
+
+
+def _begin_to_write(connection: Connection, driver: Any) -> None:
+    """Begin as soon as no other connection writes; raise when that takes longer than SQLite itself would wait."""
+    until = time.monotonic() + _WAIT_MS / 1000
+    is_busy = True
+    while is_busy and time.monotonic() < until:
+        try:
+            # IMMEDIATE: a transaction that first reads and then writes gets SQLITE_BUSY without waiting.
+            driver.execute("BEGIN IMMEDIATE")
+            return
+        except driver.OperationalError as error:
+            is_busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+        time.sleep(_LOOK_S)
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def open_sqlite(url: str, pool_size: int, pool_timeout_s: float) -> Engine:

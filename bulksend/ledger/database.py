@@ -139,7 +139,7 @@ class Database:
     """Opens transactions, and repeats those that failed for a passing reason.
 
     ``write`` and ``read`` are context managers; ``retrying`` runs a whole transaction again. Thread-safe. On SQLite the
-    threads of a process take turns to write by a lock, and processes by ``busy_timeout``. ``by_key`` is for workers and
+    threads of a process take turns to write by a lock, and processes by SQLite's lock. ``by_key`` is for workers and
     relays, which find every row by an index: PostgreSQL then never reads a whole table.
     """
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -249,6 +250,35 @@ def test_a_lost_connection_is_replaced(desk: Any) -> None:
 def test_a_ledger_in_memory_is_refused_since_it_would_not_survive_us(url: str) -> None:
     with pytest.raises(InvalidInput, match="DATABASE_URL"):
         Database(url)
+
+
+def test_on_sqlite_a_writer_begins_soon_after_another_process_ends_its_transaction(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'ledger.db'}"
+    late = []
+    with closing(Database(url)) as ours, closing(Database(url)) as others:
+        with ours.write():
+            pass
+        # SQLite itself looks after 228 and 328 ms.
+        for hold_s in (0.24, 0.25, 0.26, 0.27, 0.28):
+            ended = []
+            holds = threading.Event()
+
+            def hold(
+                hold_s: float = hold_s, ended: list[float] = ended, holds: threading.Event = holds
+            ) -> None:
+                with others.write():
+                    holds.set()
+                    time.sleep(hold_s)
+                    ended.append(time.monotonic())
+
+            other = threading.Thread(target=hold)
+            other.start()
+            holds.wait()
+            with ours.write():
+                late.append(time.monotonic())
+            other.join()
+            late[-1] -= ended[0]
+    assert sorted(late)[2] < 0.045
 
 
 def test_a_sqlite_ledger_survives_a_power_cut_and_serves_readers_while_it_writes(tmp_path: Path) -> None:
