@@ -39,6 +39,16 @@ def test_it_shows_how_far_it_is_and_why_messages_were_not_sent(campaigns: tuple[
     assert [row[2] for row in acts][:2] == ["resume", "pause"]
 
 
+def test_what_holds_it_leads_to_the_page_where_that_ends(campaigns: tuple[Web, str, str]) -> None:
+    """The remedy is a command; the console has a button for it, on the page of the senders."""
+    web, spring, _ = campaigns
+    links = web.get(f"/campaigns/{spring}").all(".//div[@id='state']//li//a")
+    assert {(words_of(each), each.get("href")) for each in links} == {
+        ("account", "/senders"),
+        ("sender", "/senders"),
+    }
+
+
 def test_a_viewer_sees_no_number_and_no_act(campaigns: tuple[Web, str, str]) -> None:
     web, spring, _ = campaigns
     for path in ("", "/refusals", "/timeline", "/breakdown"):
