@@ -89,7 +89,8 @@ _CAUSES: tuple[tuple[tuple[str, ...], ServerProblem], ...] = (
         _transient("it takes no more connections", "raise max_connections, or use a pooler"),
     ),
     (
-        ("25006",),
+        # A replica refuses the beginning of a transaction that writes, with the SQLSTATE of what it does not support.
+        ("25006", "cannot set transaction read-write mode"),
         _transient(
             "it is read-only",
             "set DATABASE_URL to the primary, not to a replica, or, where a full disk made the primary read-only, "

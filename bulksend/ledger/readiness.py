@@ -7,6 +7,7 @@ from typing import Any
 
 import psycopg
 from sqlalchemy import Connection, delete, insert, select, text, update
+from sqlalchemy.exc import DBAPIError
 
 from bulksend.errors import LedgerUnfit
 from bulksend.ledger.database import Database
@@ -78,4 +79,4 @@ def _prepare_in_one_session(database: Database) -> None:
             ours.invalidate()
             if error.sqlstate in LOST_PREPARED:
                 raise LedgerUnfit(f"the ledger at {database.address}: {POOLER[0]}; {POOLER[1]}") from None
-            raise
+            raise database.translated(DBAPIError(None, None, error)) from None

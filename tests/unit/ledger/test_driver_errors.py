@@ -37,8 +37,16 @@ def test_every_limit_of_connections_is_named_as_one(said: str) -> None:
     assert not problem.fatal
 
 
-def test_a_primary_that_is_read_only_has_a_remedy_of_its_own() -> None:
-    problem = problem_of(error("cannot execute INSERT in a read-only transaction", "25006"))
+@pytest.mark.parametrize(
+    ("said", "sqlstate"),
+    [
+        ("cannot execute INSERT in a read-only transaction", "25006"),
+        ("cannot set transaction read-write mode during recovery", "0A000"),
+    ],
+)
+def test_a_replica_and_a_read_only_primary_have_their_remedies(said: str, sqlstate: str) -> None:
+    problem = problem_of(error(said, sqlstate))
+    assert problem.what.startswith("it is read-only")
     assert "to the primary" in problem.remedy
     assert "turn default_transaction_read_only off" in problem.remedy
 
