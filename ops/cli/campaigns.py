@@ -55,7 +55,7 @@ def list_(
         ["id", "name", "kind", "status", "total", "sent", "created_at"],
         [
             (
-                *(f["campaign_id"], f["name"], f["kind"], f["status"], f"{f['total']:,}"),
+                *(f["campaign_id"], f["name"], f["kind"], _status_of(f), f"{f['total']:,}"),
                 *(f"{campaigns.sent(f['statuses']):,}", f["created_at"]),
             )
             for f in page.items
@@ -83,6 +83,15 @@ def show(id: CampaignId, json: Json = False) -> int:
     return DONE
 
 
+def _status_of(shown: Mapping[str, Any]) -> str:
+    """Its status; as in the console "scheduled" where it is running and its time has not come."""
+    from datetime import UTC, datetime
+
+    due, status = shown["due_at"], str(shown["status"])
+    is_coming = due is not None and datetime.fromisoformat(due) > datetime.now(UTC)
+    return "scheduled" if status == "running" and is_coming else status
+
+
 def _show(shown: dict[str, Any], zone: str | None) -> None:
     from bulksend.messaging import RefusedRow
     from ops.cli.output import Times, acts_table, paces_table, pairs, refused_rows, say, schedule_of, table
@@ -96,6 +105,7 @@ def _show(shown: dict[str, Any], zone: str | None) -> None:
     slowed = shown.pop("slowed")
     reasons, refused, acts = (shown.pop(name) for name in ("reasons", "refused", "acts"))
     looked_at, latency = shown.pop("reasons_of"), shown.pop("latency")
+    shown["status"] = _status_of(shown)
     shown["due_at"] = schedule_of(shown, zone) or ("not scheduled" if shown["paused_at"] else None)
     times = Times(shown.pop("timezone") or zone or "UTC")
     pairs(_readable_numbers(shown), title=shown["name"], times=times)

@@ -278,6 +278,9 @@ def test_new_options_for_what_waits_already_are_not_ignored(site: Site) -> None:
     first, second = from_now(days=90), from_now(days=120)
     site.send("one.csv", "--at", first)
     (campaign,) = site.json("campaigns", "list")
+    for words in (("list",), ("show", campaign["campaign_id"])):
+        said = site.cli("campaigns", *words, DATABASE_URL="sqlite:///case.db").stdout
+        assert ("scheduled" in said, "running" in said) == (True, False)
     for more in ((), ("--dry-run",)):
         said = site.send("one.csv", "--at", second, "--rate", "1/s", "--ttl", "5m", *more, code=2).stderr
         assert "--at, --ttl and --rate: not changed" in said
