@@ -15,7 +15,7 @@ Language MOVES MessageType NotSent OnUnknown Outcome Parameter Pause PlannedMess
 Policy Refused RefusedRow Remedy Retry Scope Status Suppress Template Text Throttled Unknown backoff_ms
 canonical_number compile_content decide format_duration format_instant is_same_person load_content_json
 map_columns mask_digits mask_phone normal_name pair_backoff_ms parse_content parse_duration_ms
-parse_instant_ms parse_rate parse_recipient region_of zone_of
+parse_instant_ms parse_rate parse_recipient parse_sender region_of zone_of
 """
 MODULES = sorted(Path(str(room.__file__)).parent.glob("*.py"))
 
