@@ -8,6 +8,7 @@ import stat
 import threading
 import time
 from contextlib import suppress
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,9 @@ from bulksend.errors import InvalidInput, LedgerUnfit
 #: How long a statement waits for another connection's lock.
 _WAIT_MS = 15_000
 _WAIT = f"PRAGMA busy_timeout={_WAIT_MS}"
-#: How often a transaction that writes looks for the lock. SQLite itself looks every 100 ms: beside one that writes all
-#: the time, as an intake or a worker under a blast, it misses the gaps for seconds.
-_LOOK_S = 0.020
+#: The pauses between the looks of a transaction that writes for the lock, the last one repeated. SQLite's own rise to
+#: 100 ms: beside one that writes all the time, as an intake or a worker under a blast, it misses the gaps for seconds.
+_LOOKS_S = (0.001, 0.002, 0.005, 0.010, 0.020)
 #: Held while a ledger's file is created.
 _CREATING = threading.Lock()
 
@@ -80,15 +81,17 @@ def _begin(connection: Connection) -> None:
 def _begin_to_write(connection: Connection, driver: Any) -> None:
     """Begin as soon as no other connection writes; raise when that takes longer than SQLite itself would wait."""
     until = time.monotonic() + _WAIT_MS / 1000
-    is_busy = True
-    while is_busy and time.monotonic() < until:
+    for pause_s in chain(_LOOKS_S, repeat(_LOOKS_S[-1])):
         try:
             # IMMEDIATE: a transaction that first reads and then writes gets SQLITE_BUSY without waiting.
             driver.execute("BEGIN IMMEDIATE")
             return
         except driver.OperationalError as error:
             is_busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
-        time.sleep(_LOOK_S)
+        if not is_busy or time.monotonic() > until:
+            break
+        time.sleep(pause_s)
+    # Raises as every other statement does.
     connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
