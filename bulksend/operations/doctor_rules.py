@@ -261,4 +261,4 @@ def _running(silent_ms: int | None) -> str:
 def _away(silent_ms: int | None) -> str:
     if silent_ms is None:
         return say("none is running")
-    return say("none is running since {length}", length=format_age(silent_ms))
+    return say("none has run for {length}", length=format_age(silent_ms))

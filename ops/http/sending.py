@@ -20,6 +20,7 @@ from bulksend.operations.access import Principal
 from bulksend.operations.idempotency import Keyed, keyed
 from ops.http.idempotency import hash_of, scope_of
 from ops.http.message_json import MOST_MESSAGES, MOST_WAIT_S
+from ops.http.problems import without_numbers
 from ops.http.services import Services
 from producer.direct_sends import DirectSends, ReadySend, receipt
 from producer.send_batches import SendBatches
@@ -168,7 +169,11 @@ def _shown(items: Sequence[_Item], results: Sequence[DirectResult], *, single: b
 
 def _error(error: BulksendError) -> dict[str, Any]:
     field, why = (error.field, error.why) if isinstance(error, InvalidValue) else (None, str(error))
-    shown: dict[str, Any] = {"code": code_of(type(error)), "field": field, "why": why}
+    shown: dict[str, Any] = {
+        "code": code_of(type(error)),
+        "field": None if field is None else without_numbers(field),
+        "why": without_numbers(why),
+    }
     return shown | {"wait_seconds": error.wait_seconds} if isinstance(error, TooLate) else shown
 
 

@@ -156,6 +156,15 @@ def test_one_bad_message_does_not_spoil_its_neighbours(api: Any) -> None:
     assert count(api) == 2
 
 
+@ON_ONE_DATABASE
+def test_a_refusal_among_many_masks_numbers_as_a_single_one_does(api: Any) -> None:
+    wrong = message(content={"447700900123": "x"})
+    alone = api.post("/v1/messages", wrong).json()["errors"][0]
+    among = api.post("/v1/messages", {"messages": [wrong]}).json()["items"][0]["error"]
+    assert (among["field"], among["why"]) == (alone["field"], alone["why"])
+    assert among["field"] == "4477*****123"
+
+
 def test_a_thousand_messages_are_stored_in_one_request(api: Any) -> None:
     items = api.post("/v1/messages", {"messages": [message(n) for n in range(1000)]}).json()["items"]
     assert len({item["id"] for item in items}) == 1000
