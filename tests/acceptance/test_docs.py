@@ -158,8 +158,8 @@ def test_every_setting_that_the_docs_name_exists() -> None:
 
 
 def test_every_gate_has_its_row_in_operations() -> None:
-    """Besides the members of Gate, ``messages why`` names two reasons of its own."""
+    """Besides the members of Gate, ``messages why`` names three reasons of its own."""
     page = (ROOT / "docs" / "operations.md").read_text()
     table = page.split("| gate | what to do |", 1)[1].split("\n\n", 1)[0]
     named = {name for row in table.splitlines()[1:] for name in re.findall(r"`(\w+)`", row.split("|")[1])}
-    assert named == {gate.value for gate in Gate} | {"in_hand", "no_worker"}
+    assert named == {gate.value for gate in Gate} | {"in_hand", "no_worker", "redis"}
