@@ -315,7 +315,8 @@ def _given_up_for_a_reason(case: _Case) -> Finding:
             refused = any(row.verdict in ("refused", "http_error") for row in case.posted.get(m.to, ()))
             reported = "failed" in case.told.get(m.message_id or "", ())
             ok = refused or reported or case.said(m.to, "failed") or _was_wiped(m, case)
-            found.look(None if ok else f"{m.id} failed, the vendor never refused it")
+            ends = [attempt.outcome for attempt in case.opened.get(m.to, ())]
+            found.look(None if ok else f"{m.id} failed after {ends}, the vendor never refused it")
         elif m.status == "expired":
             found.look(None if m.expires_at is not None else f"{m.id} expired and had all the time")
         elif m.status == "cancelled":

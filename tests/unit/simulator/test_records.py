@@ -80,6 +80,15 @@ def test_a_fault_that_loses_the_reply_does_not_send_a_message_that_is_rejected(
     )
 
 
+def test_the_status_of_a_fault_reaches_the_client_whole_where_the_message_is_rejected(
+    open_desk: Callable[..., Any],
+) -> None:
+    """It was recorded as an incomplete reply: the client that read it was said to have given the message up."""
+    desk = open_desk(rules=(Rule(HttpStatus(200, body=OK_BODY, stored=True)),))
+    assert desk.transmission(Content={"nothing": "good"}).mode == Whole()
+    assert (desk.rows[0]["verdict"], desk.rows[0]["stored"]) == ("http_error", False)
+
+
 def test_a_slow_reply_is_later_by_its_seconds(open_desk: Callable[..., Any]) -> None:
     assert open_desk(rules=(Rule(Slow(2.5)),)).transmission().delay_seconds == 2.5
 
