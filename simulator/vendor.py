@@ -236,10 +236,10 @@ class Vendor:
         whole = self._reply(request, response, fault)
         reply, mode = self._damage(whole, fault)
         verdict = response.verdict
-        if _is_stored_error(fault) and verdict not in STORED:
-            # Refused anyway, as for a paused template: the fault's answer comes whole.
-            verdict = Verdict.HTTP_ERROR
-        elif (reply != whole and verdict is not Verdict.DROPPED) or _is_stored_error(fault):
+        if _is_stored_error(fault):
+            # The fault's answer comes whole, also where the message is refused, as for a paused template.
+            verdict = Verdict.LOST_ANSWER if verdict in STORED else Verdict.HTTP_ERROR
+        elif reply != whole and verdict is not Verdict.DROPPED:
             verdict = with_lost_reply(verdict)
         record = self.records.add(
             ReceivedRequest(

@@ -206,7 +206,7 @@ class Engine:
                 ),
                 lease=self._lease,
                 recorder=self._recorder,
-                fail=lambda failures, lease: self._runner("effects")(self._store.fail, failures, lease),
+                fail=partial(self._runner("effects"), self._store.fail),
                 policy=self._settings.policy,
                 dice=self._dice,
                 on_removed=self._on_removed,

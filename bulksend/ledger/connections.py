@@ -117,7 +117,7 @@ def open_sqlite(url: str, pool_size: int, pool_timeout_s: float) -> Engine:
         pool_size=pool_size,
         max_overflow=10,
         pool_timeout=pool_timeout_s,
-        connect_args={"timeout": 15, "check_same_thread": False},
+        connect_args={"timeout": _WAIT_MS / 1000, "check_same_thread": False},
     )
     event.listen(engine, "do_connect", _keep_private)
     event.listen(engine, "connect", _set_pragmas)

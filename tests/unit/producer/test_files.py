@@ -28,16 +28,14 @@ def plan(folder: Path, file: str | Path, body: str = BODY, **options: Any) -> Fi
         path.write_text(file, encoding="utf-8", newline="")
     content = folder / "content.json"
     content.write_text(json.dumps({"body": body}), encoding="utf-8")
+    usual: dict[str, Any] = {"content": content, "kind": "marketing", "now_ms": NOW}
     return plan_file(
         path,
         sender="8615000579987",
         type="text",
-        content=content,
-        kind="marketing",
         created_by="test",
-        now_ms=NOW,
         naming=as_cli_option,
-        **options,
+        **(usual | options),
     )
 
 
@@ -257,15 +255,7 @@ def test_columns_that_differ_in_marks_only_are_refused(tmp_path: Path) -> None:
 def test_json_in_place_of_the_name_of_its_file_is_said_and_not_shown(tmp_path: Path, length: int) -> None:
     inline = Path(json.dumps({"body": "4" * length + " is {{name}}"}))
     with pytest.raises(InvalidInput, match=r"^--content takes the name of a file.*content\.json") as raised:
-        plan_file(
-            tmp_path / "list.csv",
-            sender="8615000579987",
-            type="text",
-            content=inline,
-            kind="otp",
-            created_by="test",
-            naming=as_cli_option,
-        )
+        plan(tmp_path, CSV, content=inline, kind="otp")
     assert "4 is" not in str(raised.value)
 
 
